@@ -1,0 +1,1 @@
+"""Pure functions from a plan to the files that a batch system, cloud-init and libvirt read."""
