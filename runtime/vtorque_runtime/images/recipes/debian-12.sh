@@ -1,0 +1,264 @@
+#!/bin/bash
+# Build a small Debian 12 guest that QEMU boots by its kernel and initrd, without a boot loader.
+#
+#   debian-12.sh OUT DEBS SOURCES APTCONF       (as root)
+#
+# OUT      directory that receives root.qcow2, vmlinuz, initrd.img and packages.txt; OUT/work is scratch
+# DEBS     directory of .deb files kept from build to build
+# SOURCES  apt sources (deb822 or one-line) of bookworm, its updates and its security archive
+# APTCONF  apt settings that reach the archive (proxy, certificates); they do not stay in the guest
+#
+# Standard output tells the progress: "step N/ALL TEXT" opens a step, "part N/ALL" is how far the step is.
+# Standard error is the log.
+set -euo pipefail
+umask 022
+export LC_ALL=C PATH=/usr/sbin:/usr/bin:/sbin:/bin
+
+out=$1 debs=$2 sources=$3 aptconf=$4
+work=$out/work
+root=$work/root          # the guest's file system
+unpacked=$work/unpacked  # kernel and busybox, unpacked and never installed
+initrd=$work/initrd
+
+packages=systemd-sysv,udev,kmod,e2fsprogs,iproute2,netbase,libnss-myhostname,openssh-server,qemu-guest-agent,cloud-init
+
+# To mount the root disk; what is built into the kernel is skipped.
+disk_modules=(virtio_pci virtio_blk crc32c_generic ext4)
+# Network, agent port, randomness, the seed's ISO 9660, shared directories.
+guest_modules=(virtio_net virtio_console virtio_rng isofs nls_utf8 fuse virtiofs)
+
+# Units that cost boot time or write to the console, and serve nothing in a machine that lives for one job.
+masked_units=(
+  apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service fstrim.timer
+  getty@tty1.service getty-static.service serial-getty@ttyS0.service
+  systemd-firstboot.service systemd-hwdb-update.service systemd-journal-catalog-update.service ldconfig.service
+  systemd-update-done.service systemd-machine-id-commit.service systemd-network-generator.service
+  systemd-pstore.service systemd-random-seed.service systemd-rfkill.socket systemd-timesyncd.service
+  systemd-update-utmp.service systemd-update-utmp-runlevel.service
+  sys-kernel-debug.mount sys-kernel-tracing.mount dev-mqueue.mount proc-sys-fs-binfmt_misc.automount
+  modprobe@configfs.service modprobe@dm_mod.service modprobe@drm.service modprobe@efi_pstore.service
+  modprobe@fuse.service modprobe@loop.service cloud-init-hotplugd.socket
+)
+
+steps=6 step=0
+begin() {
+  step=$((step + 1))
+  echo "step $step/$steps $1"
+  echo "== $1" >&2
+}
+
+# Each package is unpacked and set up once; apt says beforehand how many there are.
+count_packages() {
+  local line done=0 all=0
+  while IFS= read -r line; do
+    echo "$line" >&2
+    case $line in
+      *' newly installed, '*)
+        line=${line#*, }
+        all=$((all + 2 * ${line%% *}))
+        ;;
+      'Unpacking '* | 'Setting up '*)
+        done=$((done + 1))
+        ((done > all)) || echo "part $done/$all"
+        ;;
+    esac
+  done
+}
+
+install_packages() {
+  begin 'installing packages'
+  mkdir -p "$unpacked"
+  # shellcheck disable=SC2016  # $1 is for the shell that mmdebstrap starts
+  mmdebstrap --mode=root --variant=minbase --architectures=amd64 --format=directory --verbose \
+    --skip=download/empty --skip=essential/unlink --skip=cleanup/apt/cache \
+    --aptopt="$aptconf" \
+    --aptopt='Acquire::Languages "none"' \
+    --aptopt='APT::Install-Recommends "false"' \
+    --dpkgopt=force-unsafe-io \
+    --dpkgopt='path-exclude=/usr/share/man/*' \
+    --dpkgopt='path-exclude=/usr/share/info/*' \
+    --dpkgopt='path-exclude=/usr/share/doc/*' \
+    --dpkgopt='path-exclude=/usr/share/locale/*' \
+    --dpkgopt='path-exclude=/usr/share/i18n/*' \
+    --include="$packages" \
+    --setup-hook="mkdir -p \"\$1/var/cache/apt/archives/partial\"" \
+    --setup-hook="find '$debs' -name '*.deb' -exec cp -t \"\$1/var/cache/apt/archives\" {} +" \
+    --customize-hook="bash '$0' --unpack \"\$1\" '$unpacked' '$debs'" \
+    bookworm "$root" "$sources" </dev/null 2>&1 | count_packages
+}
+
+# Runs inside mmdebstrap: take the kernel and busybox out of their packages, keep the .debs that are still current.
+unpack_kernel() {
+  local root=$1 unpacked=$2 debs=$3 kernel archives=$1/var/cache/apt/archives
+  export APT_CONFIG=$MMDEBSTRAP_APT_CONFIG
+  kernel=$(apt-cache depends --important linux-image-cloud-amd64 | sed -n 's/^  Depends: \(linux-image-.*\)/\1/p')
+  (cd "$unpacked" && apt-get --quiet download "$kernel" busybox-static)
+  cp "$unpacked"/*.deb "$archives"
+  for deb in "$unpacked"/*.deb; do dpkg-deb -x "$deb" "$unpacked"; done
+  apt-get --quiet autoclean
+  find "$debs" -name '*.deb' -delete
+  mv -t "$debs" "$archives"/*.deb
+}
+
+# copy_modules DEST MODULE...: the modules with all they depend on; prints their paths in the order to load them.
+copy_modules() {
+  local dest=$1 module file
+  shift
+  for module; do
+    modprobe -d "$unpacked" -S "$release" --show-depends --ignore-install "$module"
+  done | sed -n "s|^insmod $unpacked\([^ ]*\).*|\1|p" | awk '!seen[$0]++' | while read -r file; do
+    install -D -m 644 "$unpacked$file" "$dest$file"
+    echo "$file"
+  done
+}
+
+install_kernel() {
+  begin 'kernel and modules'
+  release=$(ls "$unpacked/lib/modules")
+  cp "$unpacked/boot/vmlinuz-$release" "$out/vmlinuz"
+  depmod -b "$unpacked" "$release"
+  copy_modules "$root" "${disk_modules[@]}" "${guest_modules[@]}" >&2
+  cp "$unpacked/lib/modules/$release"/modules.{builtin,builtin.modinfo,order} "$root/lib/modules/$release/"
+  depmod -b "$root" "$release"
+}
+
+make_initrd() {
+  begin 'initrd'
+  mkdir -p "$initrd"/{bin,dev,proc,sys,root}
+  cp "$unpacked/bin/busybox" "$initrd/bin/"
+  copy_modules "$initrd" "${disk_modules[@]}" >"$initrd/modules"
+  cat >"$initrd/init" <<'INIT'
+#!/bin/busybox sh
+# Load the disk's drivers, mount root=, hand over to systemd.
+busybox=/bin/busybox
+give_up() {
+  echo "initrd: $1"
+  $busybox poweroff -f
+}
+
+echo 'vtorque-phase: kernel'
+$busybox mount -t devtmpfs dev /dev
+$busybox mount -t proc proc /proc
+$busybox mount -t sysfs sys /sys
+while read -r module; do $busybox insmod "$module"; done </modules
+
+for word in $($busybox cat /proc/cmdline); do
+  case $word in
+    root=*) wanted=${word#root=} ;;
+    ro | rw) access=$word ;;
+  esac
+done
+tries=200
+until disk=$($busybox findfs "$wanted") && [ -b "$disk" ]; do
+  tries=$((tries - 1))
+  [ $tries -gt 0 ] || give_up "no disk for root=$wanted"
+  $busybox usleep 50000
+done 2>/dev/null
+$busybox mount -t ext4 -o "${access:-ro}" "$disk" /root || give_up "cannot mount $disk"
+$busybox mount --move /dev /root/dev
+$busybox umount /proc /sys
+exec $busybox switch_root /root /sbin/init
+INIT
+  chmod 755 "$initrd/init"
+  (cd "$initrd" && find . -print0 | sort -z | cpio --null --create --format=newc --owner=0:0 --reproducible --quiet) |
+    zstd -q -19 >"$out/initrd.img"
+}
+
+# into FILE: standard input becomes a file of the guest
+into() { install -D -m 644 /dev/stdin "$root$1"; }
+
+configure_system() {
+  begin 'configuration'
+  local unit n
+  for unit in "${masked_units[@]}"; do ln -sf /dev/null "$root/etc/systemd/system/$unit"; done
+  chroot "$root" systemctl --quiet enable systemd-networkd.service ssh.service >&2
+  ln -sf /dev/null "$root/etc/systemd/network/99-default.link" # cards stay eth0, eth1
+  # cloud-init 22.4 does not pass "accept-ra: false" on, and networkd then waits 13 s for an IPv6 router.
+  for n in {0..7}; do
+    printf '[Network]\nIPv6AcceptRA=no\n' | into "/etc/systemd/network/10-cloud-init-eth$n.network.d/no-ra.conf"
+  done
+  printf '[Journal]\nStorage=volatile\nForwardToConsole=no\n' | into /etc/systemd/journald.conf.d/guest.conf
+  printf '[Manager]\nDefaultTimeoutStopSec=15s\n' | into /etc/systemd/system.conf.d/guest.conf
+  printf '127.0.0.1 localhost\n::1 localhost\n' | into /etc/hosts
+  echo 'LANG=C.UTF-8' | into /etc/default/locale
+  echo guest | into /etc/hostname
+  into /etc/fstab </dev/null
+  into /etc/machine-id </dev/null
+  rm -f "$root/etc/resolv.conf"
+  into /etc/resolv.conf </dev/null
+}
+
+# sshd starts when cloud-init has written the host key and the login keys of the seed, and not at all without them.
+# It takes the first value that it meets, so a file of the seed that sorts before this one can say otherwise.
+configure_ssh() {
+  rm -f "$root"/etc/ssh/ssh_host_*
+  install -d -m 755 "$root/etc/ssh/vtorque"
+  into /etc/ssh/sshd_config.d/90-image.conf <<'CONF'
+AuthenticationMethods publickey
+AuthorizedKeysFile /etc/ssh/vtorque/%u
+KbdInteractiveAuthentication no
+PasswordAuthentication no
+PermitRootLogin no
+PrintMotd no
+UseDNS no
+CONF
+  into /etc/systemd/system/ssh.service.d/after-seed.conf <<'CONF'
+[Unit]
+After=cloud-init.service
+ConditionPathExistsGlob=/etc/ssh/ssh_host_*_key
+CONF
+}
+
+configure_cloud_init() {
+  echo 'policy: enabled' | into /etc/cloud/ds-identify.cfg
+  rm -f "$root/etc/cloud/cloud.cfg.d/90_dpkg.cfg" # lists every datasource there is
+  # The host checks a seed before the boot. Here each of cloud-init's four starts would spend two seconds on it.
+  rm -rf "$root/usr/lib/python3/dist-packages/jsonschema"
+  into /etc/cloud/cloud.cfg <<'CFG'
+# The whole configuration: a seed names its users, keys and mounts; there is no default user.
+datasource_list: [NoCloud, None]
+users: []
+disable_root: true
+ssh_pwauth: false
+ssh_deletekeys: false
+ssh_genkeytypes: []
+preserve_hostname: false
+resize_rootfs: true
+system_info:
+  distro: debian
+  network: {renderers: [networkd]}
+  paths: {cloud_dir: /var/lib/cloud/, templates_dir: /etc/cloud/templates/}
+cloud_init_modules: [bootcmd, write-files, resizefs, mounts, set_hostname, users-groups, ssh]
+cloud_config_modules: [runcmd]
+cloud_final_modules: [scripts-user, final-message]
+CFG
+}
+
+trim() {
+  chroot "$root" passwd --quiet --lock root
+  rm -rf "$root"/var/lib/apt/lists/* "$root"/var/cache/{apt,debconf,ldconfig}/* "$root"/var/log/{apt,*.log} \
+    "$root"/usr/share/zoneinfo/{right,posix} "$root"/etc/apt/apt.conf.d/99mmdebstrap "$root"/tmp/*
+  chroot "$root" dpkg-query --show >"$out/packages.txt"
+}
+
+make_disk() {
+  begin 'file system'
+  mke2fs -q -t ext4 -L root -m 0 -O ^has_journal -E lazy_itable_init=1,assume_storage_prezeroed=1 \
+    -d "$root" "$work/root.raw" 1G >&2
+  begin 'disk image'
+  qemu-img convert -f raw -O qcow2 "$work/root.raw" "$out/root.qcow2"
+}
+
+if [ "$1" = --unpack ]; then
+  unpack_kernel "$2" "$3" "$4"
+  exit
+fi
+install_packages
+install_kernel
+make_initrd
+configure_system
+configure_ssh
+configure_cloud_init
+trim
+make_disk
+rm -rf "$work"

@@ -1,0 +1,170 @@
+"""Findings: what is wrong, where, why, and what to do about it, each apart. Imports nothing of ours."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from enum import Enum
+
+
+class Severity(Enum):
+    """Errors stop the next stage; warnings do not."""
+
+    ERROR = "error"
+    WARNING = "warning"
+
+
+class Code(Enum):
+    """Every kind of finding. Numbers are stable and append-only, grouped by stage; a page of docs/errors explains each."""
+
+    YAML_SYNTAX = ("VT0001", "the file is not valid YAML")
+    DUPLICATE_KEY = ("VT0002", "a mapping has the same key twice")
+    ANCHOR = ("VT0003", "anchors and aliases are not part of the language")
+    TAG = ("VT0004", "tags are not part of the language")
+    SEVERAL_DOCUMENTS = ("VT0005", "the file holds more than one document")
+    EMPTY_FILE = ("VT0006", "the file is empty")
+    NOT_A_MAPPING = ("VT0007", "the top level is not a mapping")
+    NOT_UTF8 = ("VT0008", "the file is not UTF-8")
+    TAB = ("VT0009", "a tab is used as indentation")
+    UNCLEAR_NUMBER = ("VT0010", "a number is written in a way that readers understand differently")
+    LIMIT = ("VT0011", "the file exceeds a limit of the language")
+    BAD_KEY = ("VT0012", "a key is not plain text")
+    CONTROL_CHARACTER = ("VT0013", "the file holds a control character")
+    UNREADABLE = ("VT0014", "the file cannot be read")
+
+    WRONG_TYPE = ("VT0101", "a value has the wrong type")
+    UNKNOWN_KEY = ("VT0102", "a key is not known")
+    MISSING_KEY = ("VT0103", "a required key is missing")
+    NOT_ALLOWED_WORD = ("VT0104", "a value is not one of the allowed words")
+    OUT_OF_RANGE = ("VT0105", "a number is out of range")
+    BAD_FORMAT = ("VT0106", "a text does not have the form that is needed")
+    BAD_QUANTITY = ("VT0107", "a quantity has no unit or an unknown one")
+    NO_VALUE = ("VT0108", "a key has no value")
+    EXACTLY_ONE = ("VT0109", "exactly one of several keys is needed")
+    BAD_LENGTH = ("VT0110", "a list or text is too short, too long or repeats itself")
+    API_VERSION = ("VT0111", "the apiVersion is not one that this program reads")
+    NOT_YET = ("VT0112", "this version does not honour the field yet")
+
+    POLICY = ("VT0201", "the site's policy forbids this")
+
+    GUEST_MISMATCH = ("VT0301", "the guest kind is not the image's")
+    MAP_LENGTH = ("VT0302", "the pinning map does not have one entry per vCPU")
+    MAP_REPEATS = ("VT0303", "the pinning map names a CPU twice")
+    TIME_ORDER = ("VT0304", "the times do not fit into each other")
+    SCRIPT_FILE = ("VT0305", "a script or hook file cannot be used")
+    DIRECTIVE_IN_RUN = ("VT0306", "a batch directive inside the job's text has no effect", Severity.WARNING)
+    TARGET_TWICE = ("VT0307", "two mounts have the same target")
+    UNKNOWN_MOUNT = ("VT0308", "the site offers no mount of that name")
+    UNKNOWN_NETWORK = ("VT0309", "the site offers no network of that name")
+    RESERVED_TARGET = ("VT0311", "a mount would hide a directory that the guest needs")
+    MOUNT_MODE = ("VT0312", "the site offers the mount read-only")
+
+    TOO_MANY_CPUS = ("VT0401", "the job needs more CPUs than a node has")
+    MAP_OUTSIDE = ("VT0402", "the pinning map names a CPU outside the job's allotment")
+    TOO_MUCH_MEMORY = ("VT0403", "the job needs more memory than a node has")
+
+    UNKNOWN_IMAGE = ("VT0501", "the catalogue has no image of that name")
+    IMAGE_NOT_BUILT = ("VT0502", "the image is not on this machine")
+    IMAGE_DIGEST = ("VT0503", "the image is not the one that its digest names")
+    IMAGE_MEMORY = ("VT0504", "the image needs more memory")
+
+    MACHINE_PART_SIZE = ("VT0601", "the machine part is too large to travel")
+    SCRIPT_SIZE = ("VT0602", "the batch script is too large")
+    DIRECTIVE_VALUE = ("VT0603", "a value cannot stand in a batch directive")
+    XML_CHARACTER = ("VT0604", "a value cannot stand in XML")
+
+    SITE_FILE = ("VT0701", "a file of the site is not valid")
+    POLICY_SCHEMA = ("VT0702", "the policy is not a valid JSON Schema")
+    POLICY_DEFAULT = ("VT0703", "a default of the policy is not a value that a job could have")
+    NO_SITE = ("VT0704", "the site directory cannot be used")
+
+    USER_REFUSED = ("VT0901", "jobs do not run as this user")
+    NO_LIBVIRT = ("VT0902", "libvirt does not answer")
+    LIBVIRT_REFUSED = ("VT0903", "libvirt refused the guest")
+    NEVER_READY = ("VT0904", "the guest did not get ready")
+    HOST_LACKS = ("VT0905", "this machine lacks something")
+    LANE_LACKS = ("VT0906", "an ordinary user's guest cannot have this")
+    DEGRADED = ("VT0907", "the node cannot do it without a degradation that the job does not allow")
+    WRONG_GUEST = ("VT0908", "the guest that answered is not the one that was started")
+    WALLTIME = ("VT0909", "the walltime is over")
+    HOOK_FAILED = ("VT0910", "a hook failed")
+    LEFT_BEHIND = ("VT0911", "something of the job is still there after teardown")
+    BUNDLE_REFUSED = ("VT0912", "the plan does not pass the runtime's own check")
+
+    def __init__(self, id: str, title: str, severity: Severity = Severity.ERROR) -> None:  # noqa: A002 - the word for it
+        self.id = id
+        self.title = title
+        self.severity = severity
+
+    @classmethod
+    def by_id(cls, id: str) -> "Code":  # noqa: A002 - as above
+        """Return the code with that number; raises KeyError."""
+        for code in cls:
+            if code.id == id:
+                return code
+        raise KeyError(id)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Span:
+    """Half-open region of a source file; lines and columns (in characters) count from 1."""
+
+    file: str
+    line: int
+    column: int
+    end_line: int
+    end_column: int
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A remark that belongs to a finding, with a place of its own where it has one."""
+
+    message: str
+    span: Span | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnostic:
+    """One finding. `message` never says how to mend it; only `help` does. `detail` is evidence to show below."""
+
+    code: Code
+    message: str
+    span: Span | None = None
+    notes: tuple[Note, ...] = ()
+    help: str | None = None
+    detail: str | None = None
+
+
+@dataclass(slots=True)
+class Report:
+    """Collects the findings of a run; every stage adds to it, and the driver stops between stages only."""
+
+    items: list[Diagnostic] = field(default_factory=list)
+
+    def add(
+        self,
+        code: Code,
+        message: str,
+        span: Span | None = None,
+        *,
+        notes: Iterable[Note] = (),
+        help: str | None = None,  # noqa: A002 - as in Diagnostic
+    ) -> None:
+        """Add one finding."""
+        self.items.append(Diagnostic(code, message, span, tuple(notes), help))
+
+    @property
+    def failed(self) -> bool:
+        """Whether there is an error among the findings."""
+        return any(item.code.severity is Severity.ERROR for item in self.items)
+
+    def sorted(self) -> list[Diagnostic]:
+        """Return the findings in the order of the files' text; those without a place come last."""
+        last = Span("\U0010ffff", 0, 0, 0, 0)
+        return sorted(self.items, key=lambda item: (item.span or last, item.code.id, item.message))
+
+
+def near_miss(word: str, known: Iterable[str]) -> str | None:
+    """Return the one of `known` that `word` most probably was meant to be."""
+    matches = get_close_matches(word.lower(), sorted(known), n=1, cutoff=0.6)
+    return matches[0] if matches else None

@@ -1,0 +1,113 @@
+"""What the models of the job language are made of: the frozen base, shorthands, and texts and quantities with units."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, ValidationInfo, WithJsonSchema, model_validator
+from pydantic_core import PydanticCustomError, core_schema
+
+from vtorque_spec.units import DURATION_PATTERN, SIZE_PATTERN, QuantityError, parse_duration, parse_size
+
+T = TypeVar("T")
+
+
+class Model(BaseModel):
+    """Strict (no conversions), frozen, unknown keys refused. None means "not said"; no model has another default."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", defer_build=True)
+
+
+class Shorthand(Model):
+    """A mapping that may be written as one of its members alone: `mounts: [home]` for `mounts: [{name: home}]`.
+
+    The long form is the normal form. Because a shorthand only ever grows a mapping below a scalar, every path of the
+    normal form is a path of the file or lies below one: that is the whole map back to the file.
+    """
+
+    shorthand: ClassVar[str]
+
+    @model_validator(mode="before")
+    @classmethod
+    def expand(cls, data: object) -> object:
+        """Put a value that is not a mapping under the member that it stands for."""
+        return data if isinstance(data, dict) else cls.from_scalar(data)
+
+    @classmethod
+    def from_scalar(cls, value: object) -> dict[str, object]:
+        """Return the mapping that `value` alone stands for."""
+        return {cls.shorthand: value}
+
+    @classmethod
+    def scalar_schema(cls, members: dict[str, Any]) -> dict[str, Any]:
+        """Return the JSON Schema of the short form, given the schemas of the members."""
+        return dict(members[cls.shorthand])
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """Annotation: a text that must match `pattern` entirely; `wanted` says so in words."""
+
+    pattern: str
+    wanted: str
+
+    def check(self, value: str) -> str:
+        if not re.fullmatch(self.pattern, value):
+            shown = value if len(value) <= 40 else value[:37] + "..."
+            raise PydanticCustomError("form", "`{shown}` is not {wanted}", {"shown": shown, "wanted": self.wanted})
+        return value
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Callable[[Any], Any]) -> Any:
+        return core_schema.no_info_after_validator_function(self.check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Callable[[Any], Any]) -> Any:
+        return {**handler(schema), "pattern": f"^({self.pattern})$"}
+
+
+def _quantity(parse: Callable[[str], int], example: str) -> Callable[[Any, ValidationInfo], Any]:
+    def validate(value: Any, info: ValidationInfo) -> Any:
+        """A number alone is taken in the normal form only, where the unit is fixed: bytes or seconds."""
+        if isinstance(value, str):
+            try:
+                return parse(value)
+            except QuantityError as error:
+                raise PydanticCustomError("quantity", "{why}", {"why": str(error), "help": error.help}) from None
+        if isinstance(value, int) and not isinstance(value, bool) and not (info.context or {}).get("normal"):
+            hint = f"write the unit, as in {example}"
+            raise PydanticCustomError("quantity", "`{value}` has no unit", {"value": value, "help": hint})
+        return value
+
+    return validate
+
+
+Size = Annotated[
+    int,
+    Field(ge=1, lt=2**53),
+    BeforeValidator(_quantity(parse_size, "24GiB")),
+    WithJsonSchema({"type": "string", "pattern": f"^{SIZE_PATTERN}$", "examples": ["24GiB"]}),
+]
+"""Bytes; written with a unit."""
+
+Duration = Annotated[
+    int,
+    Field(ge=1, lt=2**31),
+    BeforeValidator(_quantity(parse_duration, "120s")),
+    WithJsonSchema({"type": "string", "pattern": f"^{DURATION_PATTERN}$", "examples": ["02:00:00", "120s"]}),
+]
+"""Seconds; written as HH:MM:SS or with a unit."""
+
+Items = Annotated[tuple[T, ...], Strict(False)]
+"""A list. (In strict mode a tuple is not read from a list.)"""
+
+Name = Annotated[str, Form(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", "a name: letters, digits, dots, _ and -, at most 63")]
+
+JobName = Annotated[str, Form(r"[A-Za-z][A-Za-z0-9_.-]{0,14}", "a job name: a letter, then up to 14 of letters, digits, . _ -")]
+
+Word = Annotated[str, Form(r"[A-Za-z0-9_][A-Za-z0-9_.@:+=/-]{0,254}", "one word without spaces, quotes or commas")]
+
+GuestPath = Annotated[str, Form(r"(/[A-Za-z0-9_][A-Za-z0-9_.-]*){1,16}", "an absolute path in the guest without . or .. parts")]
+
+FilePath = Annotated[str, Form(r"[^\x00-\x1f\x7f]{1,4096}", "a path")]
+
+Text = Annotated[str, Form(r"[\s\S]*\S[\s\S]*", "a text with something in it")]

@@ -1,0 +1,38 @@
+"""`batch:`, what to ask the batch system for, in its own words."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from vtorque_spec.spec.base import Duration, Form, Items, Model, Name, Word
+
+Count = Annotated[int, Field(ge=1, le=100_000)]
+
+
+class Mail(Model):
+    """Whom the batch system writes to, and when."""
+
+    to: Annotated[Items[Word], Field(min_length=1, description="mail addresses")]
+    events: Items[Literal["abort", "begin", "end"]] | None = Field(None, description="when to write")
+
+
+class Batch(Model):
+    """What is asked of the batch system."""
+
+    nodes: Count | None = Field(None, description="number of nodes")
+    walltime: Duration | None = Field(None, description="longest run time, booting included, as HH:MM:SS")
+    queue: Word | None = Field(None, description="the queue (Slurm: partition)")
+    account: Word | None = Field(None, description="whom the time is charged to")
+    exclusive: bool | None = Field(None, description="whether the job takes whole nodes")
+    features: Items[Name] | None = Field(None, description="properties that the nodes must have")
+    array: Annotated[str, Form(r"[0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*(%[1-9][0-9]*)?", "an array range, as in 0-9%4")] | None = (
+        Field(None, description="indices of a job array, and how many may run at once")
+    )
+    depends: dict[Literal["after", "afterok", "afternotok", "afterany"], Items[Word]] | None = Field(
+        None, description="job ids that this one waits for"
+    )
+    output: Annotated[str, Form(r"[A-Za-z0-9_./+=@%-]{1,1024}", "a path of letters, digits and . _ / + = @ % -")] | None = Field(
+        None, description="file for the job's output, relative to the directory of submission"
+    )
+    join: bool | None = Field(None, description="whether errors go into the output file as well")
+    mail: Mail | None = Field(None, description="mail about the job")

@@ -1,0 +1,118 @@
+"""The virtual machine's own members: image, CPUs, memory, disks, mounts, network, devices."""
+
+import re
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from vtorque_spec.spec.base import FilePath, Form, GuestPath, Items, Model, Name, Shorthand, Size
+
+Digest = Annotated[str, Form(r"[0-9a-f]{64}", "64 hexadecimal digits")]
+
+_IMAGE = r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]{0,62})(@sha256:(?P<sha256>[0-9a-f]{64})|:(?P<revision>[A-Za-z0-9._-]{1,63}))?"
+
+
+class Image(Shorthand):
+    """An image of the site's catalogue; short form: `NAME`, `NAME@sha256:HEX` or `NAME:REVISION`."""
+
+    shorthand: ClassVar[str] = "name"
+    name: Name = Field(description="name in the catalogue")
+    sha256: Digest | None = Field(None, description="only the image with this digest")
+    revision: Name | None = Field(None, description="only this revision")
+
+    @classmethod
+    def from_scalar(cls, value: object) -> dict[str, object]:
+        """Split the short form; what does not fit it stays whole, for the name's own check to refuse."""
+        match = re.fullmatch(_IMAGE, value) if isinstance(value, str) else None
+        return {k: v for k, v in match.groupdict().items() if v} if match else {"name": value}
+
+    @classmethod
+    def scalar_schema(cls, members: dict[str, Any]) -> dict[str, Any]:
+        """Return the schema of the short form with its digest or revision."""
+        return {"type": "string", "pattern": "^" + re.sub(r"\?P<\w+>", "", _IMAGE) + "$"}
+
+
+class Pinning(Shorthand):
+    """Which host CPU runs which vCPU; short form: the mode."""
+
+    shorthand: ClassVar[str] = "mode"
+    mode: Literal["auto", "none", "compact", "spread", "numad", "map", "file"] | None = Field(None, description="how CPUs are chosen")
+    map: Annotated[Items[Annotated[int, Field(ge=0, le=65535)]], Field(min_length=1)] | None = Field(
+        None, description="for each vCPU the place of its CPU in the ascending list of the CPUs that the job was allotted, from 0"
+    )
+    file: FilePath | None = Field(None, description="a file that holds such a map")
+
+    @model_validator(mode="before")
+    @classmethod
+    def name_the_mode(cls, data: object) -> object:
+        """`{map: [...]}` alone says the mode; so does `{file: ...}`."""
+        if isinstance(data, dict) and "mode" not in data:
+            said = [member for member in ("map", "file") if member in data]
+            return {"mode": said[0], **data} if len(said) == 1 else data
+        return data
+
+    @model_validator(mode="after")
+    def fits_the_mode(self) -> Self:
+        """A map belongs to the mode `map`, a file to `file`, nothing to the others."""
+        said = [member for member in ("map", "file") if getattr(self, member) is not None]
+        wanted = [self.mode] if self.mode in ("map", "file") else []
+        if said != wanted or self.mode is None:
+            raise PydanticCustomError("exactly_one", "a mode, a map or a file is needed, and only one of them")
+        return self
+
+
+class Iocm(Shorthand):
+    """Cores of each node that do nothing but the guests' I/O; short form: true or false."""
+
+    shorthand: ClassVar[str] = "enabled"
+    enabled: bool | None = Field(None, description="whether there are I/O cores; a mapping without this member says true")
+    min_cores: Annotated[int, Field(ge=0, le=4096)] | None = Field(None, description="at least so many")
+    max_cores: Annotated[int, Field(ge=1, le=4096)] | None = Field(None, description="at most so many; reserved per node")
+
+    @model_validator(mode="before")
+    @classmethod
+    def enable(cls, data: object) -> object:
+        """Naming figures switches I/O cores on."""
+        return {"enabled": True, **data} if isinstance(data, dict) else data
+
+
+class RootDisk(Model):
+    """The disk that the guest boots from: a throw-away layer above the image."""
+
+    backing: Literal["shared", "local", "ram"] | None = Field(None, description="where the image below is read from")
+    size: Size | None = Field(None, description="size that the guest sees")
+
+
+class Disk(Model):
+    """A further disk."""
+
+    name: Name = Field(description="name of the disk")
+    size: Size | None = Field(None, description="size that the guest sees")
+    mount: GuestPath | None = Field(None, description="where the guest mounts it")
+    attach: Literal["first", "all"] | None = Field(None, description="to the first VM of the job, or to all")
+    persist: Name | None = Field(None, description="a volume that outlives the job")
+
+
+class Mount(Shorthand):
+    """A file system that the site offers by name; short form: the name."""
+
+    shorthand: ClassVar[str] = "name"
+    name: Name = Field(description="name of the mount at the site")
+    target: GuestPath | None = Field(None, description="where the guest mounts it")
+    mode: Literal["ro", "rw"] | None = Field(None, description="read-only or read-write")
+
+
+class Network(Shorthand):
+    """The guest's network; short form: the name."""
+
+    shorthand: ClassVar[str] = "name"
+    name: Name | None = Field(None, description="name of the network at the site")
+    rdma: Literal["none", "sriov", "vdpa", "legacy"] | None = Field(None, description="how the guest reaches the RDMA fabric")
+
+
+class Device(Model):
+    """Devices of the host that are handed to the guest."""
+
+    name: Name = Field(description="name of the site's pool of devices")
+    count: Annotated[int, Field(ge=1, le=64)] | None = Field(None, description="how many, per VM")

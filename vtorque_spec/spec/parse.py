@@ -1,0 +1,192 @@
+"""Document -> JobSpec, or located findings; and the normal form."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from vtorque_spec.diagnostics import Code, Report, Span, near_miss
+from vtorque_spec.document import Document, Path
+from vtorque_spec.spec import JobSpec
+
+M = TypeVar("M", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class NormalForm:
+    """The job as said, sugar expanded, sizes in bytes, durations in seconds; `spans` leads each path to the file."""
+
+    data: dict[str, Any]
+    spans: Mapping[Path, Span]
+
+
+def parse_job(document: Document, report: Report) -> JobSpec | None:
+    """Check a job file against the language; adds every finding."""
+    return parse_as(JobSpec, document, report)
+
+
+def parse_as(model: type[M], document: Document, report: Report) -> M | None:
+    """Check a file against a model; None when there is a finding."""
+    nulls = [path for path in paths_of(document.data) if path and value_at(document.data, path) is None]
+    for path in nulls:
+        report.add(Code.NO_VALUE, f"`{label(path)}` has no value", document.key_span(path), help="give it one, or remove the line")
+    try:
+        spec = model.model_validate(document.data)
+    except ValidationError as error:
+        for item in error.errors(include_url=False):
+            if not any(item["loc"][: len(path)] == path for path in nulls):
+                _translate(item, model, document, report)
+        return None
+    return None if nulls else spec
+
+
+def normal_form(spec: JobSpec, document: Document) -> NormalForm:
+    """Return the normal form with its map back to the file."""
+    data = spec.model_dump(mode="json", exclude_unset=True)
+    return NormalForm(data, {path: document.span(path) for path in paths_of(data)})
+
+
+def parse_normal(data: Mapping[str, Any]) -> JobSpec:
+    """Read a normal form (or one with defaults still in their own spelling); raises pydantic's ValidationError."""
+    return JobSpec.model_validate(data, context={"normal": True})
+
+
+def paths_of(data: object, path: Path = ()) -> Iterator[Path]:
+    """Yield the path of every value in `data`, parents first."""
+    yield path
+    members: Any = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
+    for key, value in members:
+        yield from paths_of(value, (*path, key))
+
+
+def value_at(data: Any, path: Path) -> Any:
+    """Return the value at `path`; raises KeyError or IndexError."""
+    for part in path:
+        data = data[part]
+    return data
+
+
+def label(path: Path) -> str:
+    """Return a path as people write it: ``mounts[0].name``."""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+    return text
+
+
+# --- pydantic's errors in our words -----------------------------------------------------------------------------------
+
+_KINDS = {
+    "string_type": "text", "int_type": "a whole number", "int_from_float": "a whole number", "bool_type": "true or false",
+    "tuple_type": "a list", "model_type": "a mapping", "model_attributes_type": "a mapping", "dict_type": "a mapping",
+}  # fmt: skip
+
+
+def _translate(item: Any, model: type[BaseModel], document: Document, report: Report) -> None:
+    kind, path, context = item["type"], tuple(item["loc"]), item.get("ctx", {})
+    on_key = path[-1:] == ("[key]",)
+    path = path[:-1] if on_key else path
+    shown = label(_in_file(path, document))
+    span = document.key_span(path) if on_key else document.span(path)
+    if kind == "missing":
+        _missing(path, document, report)
+    elif kind == "extra_forbidden":
+        _unknown(path, model, document, report)
+    elif kind == "literal_error":
+        _not_allowed(path, item, context, span, document, report)
+    elif kind in _KINDS:
+        _wrong_type(_KINDS[kind], item["input"], shown, span, report)
+    elif kind == "quantity":
+        report.add(Code.BAD_QUANTITY, f"`{shown}`: {item['msg']}", span, help=context["help"])
+    elif kind == "exactly_one":
+        report.add(Code.EXACTLY_ONE, f"`{shown}`: {item['msg']}", document.key_span(path))
+    elif kind == "form":
+        report.add(Code.BAD_FORMAT, f"`{shown}`: {item['msg']}", span)
+    elif kind in _BOUNDS:
+        words, member = _BOUNDS[kind]
+        report.add(Code.OUT_OF_RANGE, f"`{shown}` is {item['input']}, {words} {context[member]} is allowed", span)
+    elif kind in ("too_short", "too_long"):
+        bound = f"at least {context['min_length']}" if kind == "too_short" else f"at most {context['max_length']}"
+        report.add(Code.BAD_LENGTH, f"`{shown}` has {context['actual_length']} items, {bound} are needed", span)
+    else:
+        report.add(Code.BAD_FORMAT, f"`{shown}`: {item['msg'].lower()}", span)
+
+
+_BOUNDS = {
+    "greater_than_equal": ("at least", "ge"), "less_than_equal": ("at most", "le"), "less_than": ("less than", "lt"),
+}  # fmt: skip
+
+
+def _in_file(path: Path, document: Document) -> Path:
+    while path and path not in document.values:
+        path = path[:-1]
+    return path
+
+
+def _missing(path: Path, document: Document, report: Report) -> None:
+    owner = _in_file(path[:-1], document)
+    where = f" in `{label(owner)}`" if owner else ""
+    span = document.key_span(owner) if owner else Span(document.name, 1, 1, 1, 1)
+    report.add(Code.MISSING_KEY, f"the key `{path[-1]}` is missing{where}", span, help=f"add `{path[-1]}: ...`")
+
+
+def _unknown(path: Path, model: type[BaseModel], document: Document, report: Report) -> None:
+    known = model_at(model, path[:-1])
+    names = list(known.model_fields) if known else []
+    meant = near_miss(str(path[-1]), names)
+    hint = f"write `{meant}`" if meant else f"the keys here are {', '.join(names)}"
+    report.add(Code.UNKNOWN_KEY, f"the key `{path[-1]}` is not known", document.key_span(path), help=hint)
+
+
+def _not_allowed(path: Path, item: Any, context: Any, span: Span, document: Document, report: Report) -> None:
+    words = [word.strip("'") for word in context["expected"].replace(" or ", ", ").split(", ")]
+    shown = label(_in_file(path, document))
+    if path == ("apiVersion",):
+        report.add(Code.API_VERSION, f"`{item['input']}` is not a version that this program reads", span, help=f"write {words[0]}")
+        return
+    meant = near_miss(item["input"], words) if isinstance(item["input"], str) else None
+    hint = f"write `{meant}`" if meant else f"the words are {', '.join(words)}"
+    report.add(Code.NOT_ALLOWED_WORD, f"`{shown}` cannot be {shorten(item['input'])}", span, help=hint)
+
+
+def _wrong_type(wanted: str, found: object, shown: str, span: Span, report: Report) -> None:
+    hint = None
+    if wanted == "true or false" and str(found).lower() in ("yes", "no", "on", "off"):
+        hint = f"write {'true' if str(found).lower() in ('yes', 'on') else 'false'}"
+    elif wanted == "text" and isinstance(found, int | float):
+        hint = f'write "{str(found).lower() if isinstance(found, bool) else found}" in quotes'
+    elif wanted == "a whole number" and isinstance(found, str) and found.isdecimal():
+        hint = f"write {found} without quotes"
+    report.add(Code.WRONG_TYPE, f"`{shown}` is {shorten(found)}, {wanted} is needed", span, help=hint)
+
+
+def shorten(value: object) -> str:
+    """Return a value as a message shows it."""
+    if isinstance(value, dict | list):
+        return "a mapping" if isinstance(value, dict) else "a list"
+    if isinstance(value, bool):
+        return str(value).lower()
+    text = f"`{value}`" if isinstance(value, str) else str(value)
+    return text if len(text) <= 50 else text[:46] + "...`"
+
+
+def model_at(model: type[BaseModel], path: Path) -> type[BaseModel] | None:
+    """Return the model that describes the mapping at `path`, looking through lists, mappings and `X | None`."""
+    current: Any = model
+    for part in path:
+        if isinstance(part, str) and _is_model(current) and part in current.model_fields:
+            current = current.model_fields[part].annotation
+        current = _innermost(current)
+    return current if _is_model(current) else None
+
+
+def _innermost(kind: Any) -> Any:
+    arguments = [arg for arg in getattr(kind, "__args__", ()) if arg is not type(None) and arg is not ...]
+    return _innermost(arguments[-1]) if arguments and not _is_model(kind) else kind
+
+
+def _is_model(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
+
+

@@ -1,0 +1,68 @@
+"""What runs inside the guest as the user: the job's text, hooks, environment. None of it ever reaches root."""
+
+from typing import ClassVar, Self
+
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from vtorque_spec.spec.base import FilePath, Items, Model, Shorthand, Text
+
+
+def one_of(model: Model, *members: str) -> None:
+    """Refuse a model of which not exactly one of `members` was said."""
+    said = [member for member in members if getattr(model, member) is not None]
+    if len(said) != 1:
+        raise PydanticCustomError("exactly_one", "exactly one of {members} is needed", {"members": ", ".join(members)})
+
+
+class Run(Shorthand):
+    """What the job runs; short form: shell text."""
+
+    shorthand: ClassVar[str] = "text"
+    text: Text | None = Field(None, description="shell text, or a program that starts with a #! line")
+    script: FilePath | None = Field(None, description="a script, relative to the job file; embedded when compiled")
+    args: Items[str] | None = Field(None, description="arguments of the script")
+    command: Items[str] | None = Field(None, description="OSv: the program and its arguments")
+
+    @model_validator(mode="after")
+    def one_way(self) -> Self:
+        """Exactly one way to say it; arguments go with a script."""
+        one_of(self, "text", "script", "command")
+        if self.args is not None and self.script is None:
+            raise PydanticCustomError("exactly_one", "`args` goes with `script` only")
+        return self
+
+
+class Hook(Shorthand):
+    """A script that runs in the first VM as the user; short form: its path."""
+
+    shorthand: ClassVar[str] = "path"
+    path: FilePath | None = Field(None, description="a script, relative to the job file; embedded when compiled")
+    inline: Text | None = Field(None, description="the script's text")
+
+    @model_validator(mode="after")
+    def one_way(self) -> Self:
+        """Exactly one way to say it."""
+        one_of(self, "path", "inline")
+        return self
+
+
+class Hooks(Model):
+    """Scripts before and after the job."""
+
+    prologue: Hook | None = Field(None, description="before the job; if it fails, the job does not run")
+    epilogue: Hook | None = Field(None, description="after the job, however it ended")
+
+
+class EnvValue(Shorthand):
+    """The value of an environment variable; short form: the text."""
+
+    shorthand: ClassVar[str] = "value"
+    value: str | None = Field(None, description="the value; visible to others in the batch script")
+    from_file: FilePath | None = Field(None, description="a file whose text the job's own process reads when the job starts")
+
+    @model_validator(mode="after")
+    def one_way(self) -> Self:
+        """Exactly one way to say it."""
+        one_of(self, "value", "from_file")
+        return self

@@ -1,0 +1,68 @@
+"""Quantities: sizes in bytes and durations in seconds; parse and print, nothing else."""
+
+import re
+
+_SIZE_UNITS = {
+    "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40,
+    "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
+}  # fmt: skip
+_DURATION_UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
+
+SIZE_PATTERN = r"[1-9][0-9]{0,14} ?(B|KiB|MiB|GiB|TiB|kB|MB|GB|TB)"
+DURATION_PATTERN = r"([0-9]{1,4}:[0-5][0-9]:[0-5][0-9]|[1-9][0-9]{0,8} ?(s|m|min|h|d))"
+
+
+class QuantityError(ValueError):
+    """The text is no quantity; `help` says what would be."""
+
+    def __init__(self, message: str, help: str) -> None:  # noqa: A002 - as in every finding
+        super().__init__(message)
+        self.help = help
+
+
+def parse_size(text: str) -> int:
+    """Return the bytes that `text` (``24GiB``, ``500 MB``) stands for; raises QuantityError."""
+    match = re.fullmatch(r"([0-9]+)(?:\.[0-9]+)? ?([A-Za-z]*)", text)
+    if match is None:
+        raise QuantityError(f"`{text}` is not a size", "write a whole number and a unit, as in 24GiB")
+    number, unit = match.groups()
+    if not unit:
+        raise QuantityError(f"`{text}` has no unit", f"write the unit, as in {number}GiB or {number}MiB")
+    if unit not in _SIZE_UNITS:
+        meant = {"k": "KiB", "m": "MiB", "g": "GiB", "t": "TiB"}.get(unit[0].lower())
+        hint = f"write {number}{meant}" if meant else "the units are B, KiB, MiB, GiB, TiB, kB, MB, GB and TB"
+        raise QuantityError(f"`{unit}` is not a unit of size", hint)
+    if not re.fullmatch(SIZE_PATTERN, text):
+        raise QuantityError(
+            f"`{text}` is not a whole number above zero", "write a whole number without leading zeros, as in 1536MiB"
+        )
+    return int(number) * _SIZE_UNITS[unit]
+
+
+def print_size(size_bytes: int) -> str:
+    """Return the shortest exact spelling of a size, binary units first: 2 GiB is ``2GiB``."""
+    for unit in ("TiB", "GiB", "MiB", "KiB"):
+        if size_bytes and size_bytes % _SIZE_UNITS[unit] == 0:
+            return f"{size_bytes // _SIZE_UNITS[unit]}{unit}"
+    return f"{size_bytes}B"
+
+
+def parse_duration(text: str) -> int:
+    """Return the seconds that `text` (``02:00:00``, ``120s``, ``5 min``) stands for; raises QuantityError."""
+    if re.fullmatch(r"[0-9]{1,4}:[0-5][0-9]:[0-5][0-9]", text):
+        hours, minutes, seconds = map(int, text.split(":"))
+        total = hours * 3600 + minutes * 60 + seconds
+        if total == 0:
+            raise QuantityError(f"`{text}` is no time at all", "write a duration above zero")
+        return total
+    match = re.fullmatch(r"([1-9][0-9]{0,8}) ?(s|m|min|h|d)", text)
+    if match is None:
+        if text.isdecimal():
+            raise QuantityError(f"`{text}` has no unit", f"write the unit, as in {text}s, or HH:MM:SS")
+        raise QuantityError(f"`{text}` is not a duration", "write HH:MM:SS, or a whole number and s, min, h or d")
+    return int(match[1]) * _DURATION_UNITS[match[2]]
+
+
+def print_duration(seconds: int) -> str:
+    """Return a duration as HH:MM:SS."""
+    return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
