@@ -40,6 +40,19 @@ class Shorthand(Model):
         return {cls.shorthand: value}
 
     @classmethod
+    def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> dict[str, Any]:
+        """Publish both forms."""
+        long = handler(schema)
+        resolved = handler.resolve_ref_schema(long)
+        short = cls.scalar_schema(resolved["properties"])
+        short.pop("description", None)
+        description = {"description": resolved.pop("description")}
+        both = {**description, "anyOf": [short, dict(resolved)]}
+        resolved.clear()
+        resolved.update(both)
+        return dict(long)
+
+    @classmethod
     def scalar_schema(cls, members: dict[str, Any]) -> dict[str, Any]:
         """Return the JSON Schema of the short form, given the schemas of the members."""
         return dict(members[cls.shorthand])

@@ -20,6 +20,12 @@ class NormalForm:
     data: dict[str, Any]
     spans: Mapping[Path, Span]
 
+    def at(self, path: Path) -> Span | None:
+        """Return the place of `path` or of its nearest ancestor; None where there is no file (on a node)."""
+        while path and path not in self.spans:
+            path = path[:-1]
+        return self.spans.get(path)
+
 
 def parse_job(document: Document, report: Report) -> JobSpec | None:
     """Check a job file against the language; adds every finding."""

@@ -40,24 +40,22 @@ masked_units=(
   modprobe@fuse.service modprobe@loop.service cloud-init-hotplugd.socket
 )
 
-steps=6 step=0
 begin() {
-  step=$((step + 1))
-  echo "step $step/$steps $1"
-  echo "== $1" >&2
+  echo "step $1/8 $2"
+  echo "== $2" >&2
 }
 
-# Each package is unpacked and set up once; apt says beforehand how many there are.
+# Read mmdebstrap's log. apt says, sometimes twice, how many packages it will fetch, unpack and set up.
 count_packages() {
-  local line done=0 all=0
+  local line packages=0 done=0 all=0
   while IFS= read -r line; do
     echo "$line" >&2
     case $line in
-      *' newly installed, '*)
-        line=${line#*, }
-        all=$((all + 2 * ${line%% *}))
-        ;;
-      'Unpacking '* | 'Setting up '*)
+      'I: downloading packages'*) done=0 && begin 2 'essential packages' ;;
+      'I: installing remaining packages'*) done=0 && begin 3 'packages' ;;
+      *' newly installed, '*) line=${line#*, } packages=${line%% *} all=$((3 * packages)) ;;
+      'Need to get 0 B'*) all=$((2 * packages)) ;;
+      'Get:'* | 'Unpacking '* | 'Setting up '*)
         done=$((done + 1))
         ((done > all)) || echo "part $done/$all"
         ;;
@@ -65,8 +63,9 @@ count_packages() {
   done
 }
 
+# apt runs outside the guest, where the site's proxies and certificates are known.
 install_packages() {
-  begin 'installing packages'
+  begin 1 'package lists'
   mkdir -p "$unpacked"
   # shellcheck disable=SC2016  # $1 is for the shell that mmdebstrap starts
   mmdebstrap --mode=root --variant=minbase --architectures=amd64 --format=directory --verbose \
@@ -113,7 +112,7 @@ copy_modules() {
 }
 
 install_kernel() {
-  begin 'kernel and modules'
+  begin 4 'kernel and modules'
   release=$(ls "$unpacked/lib/modules")
   cp "$unpacked/boot/vmlinuz-$release" "$out/vmlinuz"
   depmod -b "$unpacked" "$release"
@@ -123,7 +122,7 @@ install_kernel() {
 }
 
 make_initrd() {
-  begin 'initrd'
+  begin 5 'initrd'
   mkdir -p "$initrd"/{bin,dev,proc,sys,root}
   cp "$unpacked/bin/busybox" "$initrd/bin/"
   copy_modules "$initrd" "${disk_modules[@]}" >"$initrd/modules"
@@ -168,7 +167,7 @@ INIT
 into() { install -D -m 644 /dev/stdin "$root$1"; }
 
 configure_system() {
-  begin 'configuration'
+  begin 6 'configuration'
   local unit n
   for unit in "${masked_units[@]}"; do ln -sf /dev/null "$root/etc/systemd/system/$unit"; done
   chroot "$root" systemctl --quiet enable systemd-networkd.service ssh.service >&2
@@ -236,16 +235,18 @@ CFG
 
 trim() {
   chroot "$root" passwd --quiet --lock root
+  # Nobody has a password or may mount here: only newgrp keeps its setuid bit.
+  find "$root" -xdev -type f -perm -4000 ! -name newgrp -exec chmod u-s {} +
   rm -rf "$root"/var/lib/apt/lists/* "$root"/var/cache/{apt,debconf,ldconfig}/* "$root"/var/log/{apt,*.log} \
     "$root"/usr/share/zoneinfo/{right,posix} "$root"/etc/apt/apt.conf.d/99mmdebstrap "$root"/tmp/*
   chroot "$root" dpkg-query --show >"$out/packages.txt"
 }
 
 make_disk() {
-  begin 'file system'
+  begin 7 'file system'
   mke2fs -q -t ext4 -L root -m 0 -O ^has_journal -E lazy_itable_init=1,assume_storage_prezeroed=1 \
     -d "$root" "$work/root.raw" 1G >&2
-  begin 'disk image'
+  begin 8 'disk image'
   qemu-img convert -f raw -O qcow2 "$work/root.raw" "$out/root.qcow2"
 }
 

@@ -1,0 +1,119 @@
+"""The domain's devices, virtio only. Element names: https://libvirt.org/formatdomain.html#devices"""
+
+from collections.abc import Iterator
+from xml.etree.ElementTree import Element
+
+from vtorque_compilers.domain.xml import element
+from vtorque_spec.fault import Fault
+from vtorque_spec.plan import BridgeNic, Disk, Filesystem, Machine, UserNic
+
+GUEST_AGENT_CHANNEL = "org.qemu.guest_agent.0"
+
+USER_NIC_SLOT = "0x18"
+"""Slot on pcie.0 of the card that libvirt does not know of: far above those that libvirt fills from below."""
+
+
+def devices(machine: Machine) -> Element:
+    """`<devices>`, with what libvirt would add by itself (USB, a balloon) switched off."""
+    return element(
+        "devices",
+        *(disk(item) for item in machine.disks),
+        *(filesystem(item) for item in machine.filesystems),
+        *interface(machine.nic),
+        element("controller", type="usb", model="none"),
+        serial(machine.console_log),
+        guest_agent(),
+        element("rng", element("backend", "/dev/urandom", model="random"), model="virtio"),
+        element("memballoon", model="none"),
+    )
+
+
+def disk(disk: Disk) -> Element:
+    """`<disk>`. Its `<serial>` names it in the guest: /dev/disk/by-id/virtio-vda."""
+    driver = {"name": "qemu", "type": disk.format}
+    if disk.backing is not None:
+        # An overlay lives as long as its guest: what a crash of the host would lose is thrown away anyhow, so the
+        # guest need not wait for flushes, and freed blocks go back to the spool.
+        driver |= {"cache": "unsafe", "discard": "unmap"}
+    return element(
+        "disk",
+        element("driver", **driver),
+        element("source", file=disk.file),
+        backing_store(disk),
+        element("target", dev=disk.target, bus="virtio"),
+        element("serial", disk.target),
+        *([element("readonly")] if disk.read_only else []),
+        type="file",
+        device="disk",
+    )
+
+
+def backing_store(disk: Disk) -> Element:
+    """`<backingStore>`, always said: without it libvirt probes the file, which the guest can write."""
+    if disk.backing is None:
+        return element("backingStore")
+    if disk.backing_format is None:
+        raise Fault("VT0604", f"the disk {disk.target} has a backing file of an unknown format")
+    return element(
+        "backingStore",
+        element("format", type=disk.backing_format),
+        element("source", file=disk.backing),
+        element("backingStore"),
+        type="file",
+    )
+
+
+def filesystem(filesystem: Filesystem) -> Element:
+    """`<filesystem>` by virtiofs, owners and modes kept.
+
+    A read-only one looks the same: libvirt 9.0 refuses `<readonly/>` here ("virtiofs does not yet support read-only
+    mode"). The guest mounts it read-only; who wants the host to hold it so gives a read-only bind mount as the source.
+    """
+    return element(
+        "filesystem",
+        element("driver", type="virtiofs"),
+        element("source", dir=filesystem.source),
+        element("target", dir=filesystem.tag),
+        type="mount",
+        accessmode="passthrough",
+    )
+
+
+def interface(nic: BridgeNic | UserNic) -> Iterator[Element]:
+    """`<interface>` on a libvirt network; a card on QEMU's user-mode network is on QEMU's command line instead."""
+    if isinstance(nic, BridgeNic):
+        yield element(
+            "interface",
+            element("mac", address=nic.mac),
+            element("source", network=nic.network),
+            element("model", type="virtio"),
+            type="network",
+        )
+
+
+def qemu_commandline(nic: BridgeNic | UserNic) -> Iterator[Element]:
+    """`<qemu:commandline>`: libvirt's own user-mode network forwards no port in 9.0.
+
+    https://libvirt.org/drvqemu.html#pass-through-of-arbitrary-qemu-commands
+    """
+    if isinstance(nic, UserNic):
+        netdev = f"user,id=user0,restrict=on,ipv6=off,hostfwd=tcp:127.0.0.1:{nic.forward_port}-:22"
+        mac = nic.mac.replace(",", ",,")  # QEMU's quoting of a comma in an option's value
+        device = f"virtio-net-pci,netdev=user0,mac={mac},bus=pcie.0,addr={USER_NIC_SLOT}"
+        arguments = ("-netdev", netdev, "-device", device)
+        yield element("qemu:commandline", *(element("qemu:arg", value=argument) for argument in arguments))
+
+
+def serial(console_log: str) -> Element:
+    """`<serial>`: the only console, written to a file."""
+    return element(
+        "serial",
+        element("source", path=console_log),
+        element("target", type="isa-serial", port="0"),
+        type="file",
+    )
+
+
+def guest_agent() -> Element:
+    """`<channel>` of the QEMU guest agent; libvirt chooses the socket's path."""
+    return element("channel", element("target", type="virtio", name=GUEST_AGENT_CHANNEL), type="unix")

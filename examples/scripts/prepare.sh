@@ -1,0 +1,1 @@
+mkdir -p "$RESULTS" && echo "prepared $RESULTS on $(hostname)"

@@ -1,0 +1,128 @@
+"""Run one function as another user, in a child process with limits, and take back bytes.
+
+For reading what a user wrote: root's process opens no file as the user and parses nothing hostile itself. Whatever the
+child does (loop, crash, eat memory, answer garbage) ends as a Fault in the parent.
+"""
+
+import json
+import os
+import resource
+import select
+import signal
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NoReturn
+
+from vtorque_spec.fault import Fault
+
+_RESULT, _FAULT, _ERROR = b"R", b"F", b"E"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """`time_s` bounds wall and CPU time alike, `memory_bytes` the address space, `result_bytes` the answer."""
+
+    time_s: int = 20
+    memory_bytes: int = 2 * 1024**3
+    result_bytes: int = 16 * 1024**2
+
+
+def call_as(
+    uid: int, gid: int, groups: Sequence[int], function: Callable[..., bytes], *arguments: object,
+    limits: Limits = Limits(),  # noqa: B008 - frozen
+) -> bytes:  # fmt: skip
+    """Return `function(*arguments)`, computed as `uid` with exactly these groups, an empty environment and few open files.
+
+    The caller is root or `uid` itself. A Fault that the function raises is raised here again; anything else that goes
+    wrong is a Fault VT0914.
+    """
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        _in_child(writer, uid, gid, groups, function, arguments, limits)
+    os.close(writer)
+    try:
+        answer = _read(reader, limits)
+    finally:
+        os.close(reader)
+        os.kill(child, signal.SIGKILL)
+        _, status = os.waitpid(child, 0)
+    return _opened(answer, status)
+
+
+def _in_child(
+    writer: int, uid: int, gid: int, groups: Sequence[int], function: Callable[..., bytes], arguments: tuple[object, ...],
+    limits: Limits,
+) -> NoReturn:  # fmt: skip
+    try:
+        answer = b""
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_DFL)
+        _become(uid, gid, groups)
+        _limit(limits)
+        _close_all_but(writer)
+        os.environ.clear()
+        answer = _RESULT + function(*arguments)
+    except Fault as fault:
+        members = {"code": fault.code, "message": fault.message, "help": fault.help, "detail": fault.detail}
+        answer = _FAULT + json.dumps(members).encode()
+    except BaseException as error:  # noqa: B036 - the child must not return into the parent's code, whatever comes
+        answer = _ERROR + f"{type(error).__name__}: {error}"[:1000].encode("utf-8", "replace")
+    try:
+        with os.fdopen(writer, "wb") as pipe:
+            pipe.write(answer)
+    finally:
+        os._exit(0)
+
+
+def _become(uid: int, gid: int, groups: Sequence[int]) -> None:
+    if os.geteuid() == 0:
+        os.setgroups(list(groups))
+        os.setresgid(gid, gid, gid)
+        os.setresuid(uid, uid, uid)
+    if os.getresuid() != (uid, uid, uid):
+        raise PermissionError(f"not uid {uid}")
+
+
+def _limit(limits: Limits) -> None:
+    for what, most in (
+        (resource.RLIMIT_CPU, limits.time_s),
+        (resource.RLIMIT_AS, limits.memory_bytes),
+        (resource.RLIMIT_NOFILE, 64),
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_FSIZE, 0),
+    ):
+        hard = resource.getrlimit(what)[1]
+        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.setrlimit(what, (most, most))
+
+
+def _close_all_but(writer: int) -> None:
+    """Locks, ports and connections of the parent are no business of the child's."""
+    os.closerange(3, writer)
+    os.closerange(writer + 1, os.sysconf("SC_OPEN_MAX"))
+
+
+def _read(reader: int, limits: Limits) -> bytes:
+    end = time.monotonic() + limits.time_s
+    answer = bytearray()
+    while select.select([reader], [], [], max(end - time.monotonic(), 0))[0]:
+        part = os.read(reader, 65536)
+        if not part:
+            return bytes(answer)
+        answer += part
+        if len(answer) > limits.result_bytes:
+            raise Fault("VT0914", f"reading as the user gave more than {limits.result_bytes} bytes")
+    raise Fault("VT0914", f"reading as the user took more than {limits.time_s} s")
+
+
+def _opened(answer: bytes, status: int) -> bytes:
+    kind, content = answer[:1], answer[1:]
+    if kind == _RESULT:
+        return content
+    if kind == _FAULT:
+        raise Fault(**json.loads(content))
+    how = f"signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else f"exit code {os.waitstatus_to_exitcode(status)}"
+    why = content.decode("utf-8", "replace") if kind == _ERROR else f"the child ended by {how}"
+    raise Fault("VT0914", "reading as the user failed", detail=why)

@@ -1,0 +1,134 @@
+"""The only module that imports libvirt.
+
+libvirt's own words reach a person only through a Fault; its habit of printing them to standard error is switched off.
+"""
+
+from typing import Any
+
+from vtorque_spec.fault import Fault
+
+URIS = {"system": "qemu:///system", "session": "qemu:///session"}
+"""Which daemon each lane uses."""
+
+
+def connect(uri: str) -> "Hypervisor":
+    """Return a connection to the daemon at `uri`; raises Fault VT0902 when it does not answer."""
+    libvirt = _libvirt()
+    try:
+        return Hypervisor(libvirt.open(uri), uri)
+    except libvirt.libvirtError as error:
+        raise Fault(
+            "VT0902", f"libvirt does not answer at {uri}", help=_HELP.get(uri), detail=error.get_error_message()
+        ) from None
+
+
+class Hypervisor:
+    """One libvirt connection. Every method raises Fault VT0903 with libvirt's words, VT0902 once the daemon is gone."""
+
+    def __init__(self, connection: Any, uri: str) -> None:
+        self._libvirt = _libvirt()
+        self._connection = connection
+        self.uri = uri
+
+    def create_network(self, xml: str) -> None:
+        """Start a network that exists until it is destroyed or the host goes down."""
+        self._call("networkCreateXMLFlags", xml, self._libvirt.VIR_NETWORK_CREATE_VALIDATE)
+
+    def create_domain(self, xml: str) -> None:
+        """Start a domain that exists until it ends; the XML is checked against libvirt's schema first."""
+        self._call("createXML", xml, self._libvirt.VIR_DOMAIN_START_VALIDATE)
+
+    def try_domain(self, xml: str) -> str | None:
+        """Start a domain without running its CPUs and end it; return None, or libvirt's words when it can't start.
+
+        The domain ends with this connection, should this process die meanwhile.
+        """
+        flags = self._libvirt.VIR_DOMAIN_START_PAUSED | self._libvirt.VIR_DOMAIN_START_AUTODESTROY
+        try:
+            self._connection.createXML(xml, flags).destroy()
+        except self._libvirt.libvirtError as error:
+            return str(error.get_error_message())
+        return None
+
+    def domain_state(self, uuid: str) -> str | None:
+        """Return `running`, `paused` or another word of `virsh domstate`; None when there is no such domain."""
+        libvirt = self._libvirt
+        domain = self._look_up("lookupByUUIDString", uuid, libvirt.VIR_ERR_NO_DOMAIN)
+        if domain is None:
+            return None
+        try:
+            state = domain.state()[0]
+        except libvirt.libvirtError as error:
+            if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
+                return None
+            raise self._fault(error) from None
+        running = (libvirt.VIR_DOMAIN_RUNNING, libvirt.VIR_DOMAIN_BLOCKED)
+        others = {libvirt.VIR_DOMAIN_PAUSED: "paused", libvirt.VIR_DOMAIN_CRASHED: "crashed"}
+        return "running" if state in running else others.get(state, "shut off")
+
+    def destroy_domain(self, uuid: str) -> None:
+        """End the domain at once; nothing happens when there is none."""
+        self._destroy("lookupByUUIDString", uuid, self._libvirt.VIR_ERR_NO_DOMAIN)
+
+    def destroy_network(self, uuid: str) -> None:
+        """End the network; nothing happens when there is none."""
+        self._destroy("networkLookupByUUIDString", uuid, self._libvirt.VIR_ERR_NO_NETWORK)
+
+    def domain_uuids(self) -> set[str]:
+        """Return the UUIDs of all domains, running or not."""
+        return {domain.UUIDString() for domain in self._call("listAllDomains")}
+
+    def network_uuids(self) -> set[str]:
+        """Return the UUIDs of all networks, active or not."""
+        return {network.UUIDString() for network in self._call("listAllNetworks")}
+
+    def close(self) -> None:
+        """End the connection."""
+        self._connection.close()
+
+    def _destroy(self, look_up: str, uuid: str, absent: int) -> None:
+        thing = self._look_up(look_up, uuid, absent)
+        gone = (absent, self._libvirt.VIR_ERR_OPERATION_INVALID)  # it ended by itself in between
+        try:
+            if thing is not None:
+                thing.destroy()
+        except self._libvirt.libvirtError as error:
+            if error.get_error_code() not in gone:
+                raise self._fault(error) from None
+
+    def _look_up(self, method: str, uuid: str, absent: int) -> Any:
+        try:
+            return getattr(self._connection, method)(uuid)
+        except self._libvirt.libvirtError as error:
+            if error.get_error_code() == absent:
+                return None
+            raise self._fault(error) from None
+
+    def _call(self, method: str, *arguments: Any) -> Any:
+        try:
+            return getattr(self._connection, method)(*arguments)
+        except self._libvirt.libvirtError as error:
+            raise self._fault(error) from None
+
+    def _fault(self, error: Any) -> Fault:
+        words = error.get_error_message()
+        if not self._connection.isAlive():
+            return Fault("VT0902", f"libvirt went away at {self.uri}", help=_HELP.get(self.uri), detail=words)
+        return Fault("VT0903", "libvirt refused", detail=words)
+
+
+_HELP = {
+    "qemu:///system": "start the daemon (systemctl start libvirtd), or without systemd: virtlogd -d && libvirtd -d",
+    "qemu:///session": "install libvirt-daemon; the session daemon starts by itself and needs a writable XDG_RUNTIME_DIR",
+}
+
+
+def _libvirt() -> Any:
+    try:
+        import libvirt
+    except ImportError as error:
+        raise Fault(
+            "VT0905", "Python has no libvirt module here", help="pip install 'vtorque[runtime]'", detail=str(error)
+        ) from None
+    libvirt.registerErrorHandler(lambda _context, _error: None, None)
+    return libvirt

@@ -1,0 +1,1 @@
+"""Guest images: where they are kept (`store`) and how they are made (`build`, `recipes/`)."""

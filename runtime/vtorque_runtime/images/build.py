@@ -1,0 +1,190 @@
+"""Build a guest image by its recipe, `recipes/NAME.sh`, and put it into the store."""
+
+import contextlib
+import fcntl
+import os
+import platform
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from vtorque_runtime.images.archive import APT_HELPER, KEYRING, Archive, archive_of_this_machine, archive_state
+from vtorque_runtime.images.store import describe, newest, publish, staging
+from vtorque_spec.canonical import digest
+from vtorque_spec.fault import Fault
+from vtorque_spec.plan import ImageFiles
+
+RECIPES = Path(__file__).parent / "recipes"
+
+DEBS = Path("/var/cache/vtorque/debs")
+"""Downloaded packages, kept for the next build. Its lock lets one build run at a time."""
+
+SEARCH_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
+
+NEEDS = (
+    (str(APT_HELPER), "apt"),
+    (str(KEYRING), "debian-archive-keyring"),
+    ("cpio", "cpio"),
+    ("depmod", "kmod"),
+    ("mke2fs", "e2fsprogs"),
+    ("mmdebstrap", "mmdebstrap"),
+    ("qemu-img", "qemu-utils"),
+    ("unshare", "util-linux"),
+    ("zstd", "zstd"),
+)
+"""Every program or file that a build needs, with the Debian package that has it."""
+
+_STEP = re.compile(r"step (\d+)/(\d+) (.+)")
+_PART = re.compile(r"part (\d+)/(\d+)")
+_TAIL_LINES = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a build is: `text` is what is being done, step `step` of `total`, of which `fraction` (0 to 1) is done.
+
+    `fraction` is None where it is not known. A remark that belongs to no step has step 0 of 0.
+    """
+
+    step: int
+    total: int
+    text: str
+    fraction: float | None = None
+
+
+def recipes() -> tuple[str, ...]:
+    """Return the names of the images that can be built."""
+    return tuple(sorted(path.stem for path in RECIPES.glob("*.sh")))
+
+
+def build(name: str, store: Path, *, created: int, progress: Callable[[Progress], None]) -> ImageFiles:
+    """Build image `name` into `store` and return it; the newest one is returned when it would come out the same.
+
+    The same means: the same recipe, and an archive that holds the same packages. `created` is the time now, in
+    seconds since 1970. Raises Fault VT0905 when this machine lacks something or the recipe fails.
+    """
+    if name not in recipes():
+        raise Fault("VT0905", f"there is no recipe for {name!r}", help=f"recipes: {', '.join(recipes())}")
+    check_prerequisites()
+    recipe = RECIPES / f"{name}.sh"
+    with _one_build(progress) as lock:
+        archive = archive_of_this_machine()
+        progress(Progress(0, 0, f"packages from {archive.debian.uri} and {archive.security.uri} ({archive.origin})"))
+        made_from = {"recipe": digest("recipe", 1, recipe.read_text("utf-8")), "archive": archive_state(archive)}
+        last = newest(store).get(name)
+        if last is not None and {"recipe": last.recipe, "archive": last.archive} == made_from:
+            progress(Progress(0, 0, f"reused {last.directory}: neither the recipe nor any package has changed"))
+            return last.files(store)
+        with staging(store) as directory, _apt_files(archive) as apt_files:
+            command = ["unshare", "--mount", "--", "bash", str(recipe), str(directory), str(DEBS), *apt_files]
+            run_recipe(command, progress, keep_open=(lock,))
+            return publish(directory, describe(directory, name, created=created, **made_from))
+
+
+def check_prerequisites() -> None:
+    """Raise one Fault VT0905 that names everything that a build needs and this machine lacks."""
+    missing = [(need, package) for need, package in NEEDS if not _found(need)]
+    lacks = [need for need, _ in missing]
+    helps = []
+    if missing:
+        helps.append("apt-get install " + " ".join(sorted({package for _, package in missing})))
+    if os.geteuid() != 0:
+        lacks.append("root's rights")
+        helps.append("run this as root")
+    if platform.machine() != "x86_64":
+        lacks.append("an x86_64 processor")
+    if lacks:
+        raise Fault(
+            "VT0905", f"building an image needs {', '.join(lacks)}", help="; ".join(helps) or "build on another machine"
+        )
+
+
+def run_recipe(
+    command: Sequence[str], progress: Callable[[Progress], None], *, keep_open: tuple[int, ...] = ()
+) -> None:
+    """Run a recipe's command and pass on what it says of its progress; raises Fault VT0905 with its log's end.
+
+    `keep_open` are descriptors that the recipe inherits. Whatever ends this early ends the recipe too.
+    """
+    environment = {name: value for name, value in os.environ.items() if name.lower().endswith("_proxy")}
+    environment |= {"PATH": SEARCH_PATH, "LC_ALL": "C"}
+    with (
+        tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log,
+        subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            encoding="utf-8",
+            errors="replace",
+            env=environment,
+            pass_fds=keep_open,
+            start_new_session=True,
+        ) as process,
+    ):
+        try:
+            _follow(process.stdout or (), progress)
+        except BaseException:
+            os.killpg(process.pid, signal.SIGTERM)
+            raise
+        if process.wait() != 0:
+            raise Fault(
+                "VT0905",
+                f"the recipe failed with exit code {process.returncode}",
+                help="the end of its log is below; when a download failed, check that `apt-get update` works",
+                detail=_tail(log),
+            )
+
+
+def _follow(lines: IO[str] | tuple[()], progress: Callable[[Progress], None]) -> None:
+    """Turn `step N/ALL TEXT` and `part N/ALL` into Progress; any other line is passed on as a remark."""
+    now = Progress(0, 0, "")
+    for line in (raw.rstrip("\n") for raw in lines):
+        if step := _STEP.fullmatch(line):
+            now = Progress(int(step[1]), int(step[2]), step[3])
+            progress(now)
+        elif part := _PART.fullmatch(line):
+            progress(Progress(now.step, now.total, now.text, int(part[1]) / int(part[2])))
+        else:
+            progress(Progress(0, 0, line))
+
+
+def _tail(log: IO[str]) -> str:
+    log.seek(0)
+    return "".join(log.readlines()[-_TAIL_LINES:]).rstrip()
+
+
+def _found(need: str) -> bool:
+    return Path(need).exists() if need.startswith("/") else shutil.which(need, path=SEARCH_PATH) is not None
+
+
+@contextlib.contextmanager
+def _apt_files(archive: Archive) -> Iterator[tuple[str, str]]:
+    """Give the paths of a sources file and a settings file that hold what `archive` says."""
+    with tempfile.TemporaryDirectory(prefix="vtorque-apt-") as directory:
+        sources, settings = Path(directory, "debian.sources"), Path(directory, "apt.conf")
+        sources.write_text(archive.sources, encoding="utf-8")
+        settings.write_text(archive.settings, encoding="utf-8")
+        yield str(sources), str(settings)
+
+
+@contextlib.contextmanager
+def _one_build(progress: Callable[[Progress], None]) -> Iterator[int]:
+    """Wait until no other build runs; gives the lock's descriptor, which a recipe inherits and so outlives us."""
+    DEBS.mkdir(mode=0o755, parents=True, exist_ok=True)
+    lock = os.open(DEBS, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            progress(Progress(0, 0, "waiting for another build to end"))
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield lock
+    finally:
+        os.close(lock)

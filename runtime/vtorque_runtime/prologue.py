@@ -1,0 +1,134 @@
+"""Apply a NodeBundle: make the files, the network and the guests, each undo on disk before its act."""
+
+import io
+import os
+import subprocess
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from vtorque_runtime.identity import Reserved
+from vtorque_runtime.images import store
+from vtorque_runtime.log import LOG
+from vtorque_runtime.network import network_xml
+from vtorque_runtime.recheck import domain_xml, guest_directory, overlay_and_seed, recheck, seed_files
+from vtorque_runtime.spool import Spool
+from vtorque_runtime.steps import DomainUndo, NetworkUndo, TreeUndo
+from vtorque_spec.fault import Fault
+from vtorque_spec.plan import BridgeNic, Disk, Guest, Login, NodeBundle, NodePlan
+
+_IMAGE_TOOL_LIMIT_S = 60
+_PATH = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
+
+
+class Creator(Protocol):
+    """What applying needs of a hypervisor."""
+
+    uri: str
+
+    def create_network(self, xml: str) -> None:
+        """Start a network; raises Fault VT0903."""
+
+    def create_domain(self, xml: str) -> None:
+        """Start a domain; raises Fault VT0903."""
+
+
+def apply(bundle: NodeBundle, reserved: Reserved, hypervisor: Creator, proceed: Callable[[], None]) -> None:
+    """Bring the guests of the plan up to the moment when their CPUs run.
+
+    `proceed` is called between the steps and may raise to stop there. Undoing is the caller's, by `epilogue.apply`.
+    Raises Fault VT0503 (the image changed), VT0903, VT0905, VT0906, VT0912, VT0914, and `journal.Buried`.
+    """
+    plan, journal, directory = bundle.plan, reserved.spool.journal, reserved.spool.path
+    recheck(bundle, reserved.context)
+    store.verify(plan.image)
+    proceed()
+    journal.step(TreeUndo("tree", "owner"), lambda: _make_owner(reserved.spool, plan, reserved.login_private_key))
+    for guest in plan.guests:
+        proceed()
+        storage = TreeUndo("tree", Path(guest_directory(plan, guest)).name)
+        journal.step(storage, lambda guest=guest: _make_storage(bundle, guest))  # type: ignore[misc] # mypy: lambda default
+        proceed()
+        _make_network(guest, reserved, hypervisor)
+        domain = DomainUndo("domain", hypervisor.uri, guest.machine.uuid)
+        proceed()
+        journal.step(domain, lambda guest=guest: hypervisor.create_domain(domain_xml(bundle, guest)))  # type: ignore[misc] # as above
+        LOG.info("started domain %s in %s", guest.machine.uuid, directory)
+    reserved.release_port()
+
+
+def _make_owner(spool: Spool, plan: NodePlan, private_key: str) -> None:
+    """Fill the owner's directory, then hand it over: from there on root opens nothing in it."""
+    login = plan.login
+    spool.owner.mkdir(mode=0o700)
+    _give(spool.owner / "id_ed25519", private_key, login, 0o600)
+    hosts = (f"{guest.hostname} {guest.host_key.public.strip()}\n" for guest in plan.guests)
+    _give(spool.owner / "known_hosts", "".join(hosts), login, 0o600)
+    os.chown(spool.owner, login.uid, login.groups[0].gid)
+
+
+def _give(path: Path, text: str, login: Login, mode: int) -> None:
+    with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, mode), "w") as file:
+        os.fchmod(file.fileno(), mode)
+        file.write(text)
+        os.fchown(file.fileno(), login.uid, login.groups[0].gid)
+
+
+def _make_storage(bundle: NodeBundle, guest: Guest) -> None:
+    directory = Path(guest_directory(bundle.plan, guest))
+    directory.mkdir(mode=0o700)
+    directory.chmod(0o711 if bundle.plan.lane == "system" else 0o700)  # QEMU, another user, passes through
+    overlay, seed = overlay_and_seed(guest)
+    _make_overlay(overlay, guest.root_disk_bytes)
+    iso = seed_image(seed_files(bundle, guest))
+    with os.fdopen(os.open(seed.file, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600), "wb") as file:
+        file.write(iso)
+
+
+def _make_overlay(overlay: Disk, size_bytes: int) -> None:
+    """A thin copy-on-write file: its time does not depend on the image's size."""
+    base = ["-b", overlay.backing or "", "-F", overlay.backing_format or ""]
+    argv = ["qemu-img", "create", "-q", "-f", overlay.format, *base, overlay.file, str(size_bytes)]
+    try:
+        done = subprocess.run(
+            argv, env=_PATH, stdin=subprocess.DEVNULL, capture_output=True, timeout=_IMAGE_TOOL_LIMIT_S, umask=0o077,
+            check=False, encoding="utf-8", errors="replace",
+        )  # fmt: skip
+    except FileNotFoundError:
+        raise Fault("VT0905", "this host has no qemu-img", help="apt install qemu-utils") from None
+    except subprocess.TimeoutExpired:
+        raise Fault("VT0914", f"qemu-img took more than {_IMAGE_TOOL_LIMIT_S} s to make an empty overlay") from None
+    if done.returncode:
+        raise Fault("VT0914", "qemu-img could not make the root disk's overlay", detail=done.stderr.strip())
+
+
+def seed_image(files: dict[str, str]) -> bytes:
+    """Return an ISO 9660 image labelled `cidata` (cloud-init's NoCloud), with Rock Ridge and Joliet names."""
+    try:
+        import pycdlib
+    except ImportError as error:
+        raise Fault(
+            "VT0905", "Python has no pycdlib module here", help="pip install 'vtorque[runtime]'", detail=str(error)
+        ) from None
+    iso = pycdlib.PyCdlib()
+    iso.new(joliet=3, rock_ridge="1.09", vol_ident="cidata")
+    for name, text in files.items():
+        content = text.encode("utf-8")
+        short = name.upper().replace("-", "_")
+        iso.add_fp(io.BytesIO(content), len(content), f"/{short}.;1", rr_name=name, joliet_path=f"/{name}")
+    image = io.BytesIO()
+    iso.write_fp(image)
+    iso.close()
+    return image.getvalue()
+
+
+def _make_network(guest: Guest, reserved: Reserved, hypervisor: Creator) -> None:
+    card = guest.machine.nic
+    if isinstance(card, BridgeNic):
+        identity = str(uuid.uuid4())
+        xml = network_xml(card, reserved.registration.network_slot, identity)
+        undo = NetworkUndo("network", hypervisor.uri, identity)
+        reserved.spool.journal.step(undo, lambda: hypervisor.create_network(xml))
+
+

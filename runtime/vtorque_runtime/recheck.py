@@ -1,0 +1,147 @@
+"""Root checks what an unprivileged child made before it acts on it: a NodeBundle against the context that root gave.
+
+Nothing here trusts the bundle; every difference is a Fault VT0912 that names it. Whether the domain XML is what the plan
+says is not taken on trust either: each path in it must be one of the plan's.
+"""
+
+import re
+from collections.abc import Iterator
+from xml.etree import ElementTree
+
+from vtorque_spec.fault import Fault
+from vtorque_spec.plan import Disk, Guest, ImageFiles, NodeBundle, NodeContext, NodePlan, Slot, UserNic
+
+FILE_LIMIT_BYTES = 1024 * 1024
+"""No seed file or domain XML is near this."""
+
+SEED_FILES = frozenset({"meta-data", "network-config", "user-data"})
+_DOMAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._\[\]-]{0,63}")
+_FILE_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,62}")
+_HOST_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_COMMANDLINE = "{http://libvirt.org/schemas/domain/qemu/1.0}commandline"
+_FREE_PATHS = frozenset({"/dev/urandom", "/dev/random"})
+
+
+def recheck(bundle: NodeBundle, context: NodeContext) -> None:
+    """Raise Fault VT0912 unless the bundle is one that `context` could have led to."""
+    plan = bundle.plan
+    for name in ("version", "job_id", "node", "lane", "login", "spool"):
+        _same(f"the plan's {name}", getattr(plan, name), getattr(context, name))
+    _require(plan.image in context.images, "the plan's image is not one of this node's")
+    _require(len(plan.guests) == len(context.slots), "the plan has another number of guests than the context has slots")
+    _require(min(plan.walltime_s, plan.boot_timeout_s, plan.grace_s + 1) > 0, "the plan has a time limit below its least")
+    for guest, slot in zip(plan.guests, context.slots, strict=True):
+        _check_guest(guest, slot, plan, context)
+    memory = sum(guest.machine.memory_bytes for guest in plan.guests)
+    _require(memory <= context.allotted_memory_bytes, "the guests have more memory than the job was allotted")
+    _check_files(bundle)
+
+
+def domain_xml(bundle: NodeBundle, guest: Guest) -> str:
+    """Return the guest's domain XML as it was compiled."""
+    return _text(bundle, f"vm{guest.index}/domain.xml")
+
+
+def seed_files(bundle: NodeBundle, guest: Guest) -> dict[str, str]:
+    """Return the guest's seed: the text of each file by name."""
+    return {name: _text(bundle, f"vm{guest.index}/seed/{name}") for name in sorted(SEED_FILES)}
+
+
+def guest_directory(plan: NodePlan, guest: Guest) -> str:
+    """Return the spool directory of the guest's own files."""
+    return f"{plan.spool}/vm{guest.index}"
+
+
+def _check_guest(guest: Guest, slot: Slot, plan: NodePlan, context: NodeContext) -> None:
+    machine = guest.machine
+    _same("a guest's login", guest.login, context.login)
+    for name in ("index", "hostname", "nonce", "host_key"):
+        _same(f"a guest's {name}", getattr(guest, name), getattr(slot, name))
+    _same("a machine's uuid", machine.uuid, slot.uuid)
+    _same("a machine's network card", machine.nic, slot.nic)
+    _same("a machine's virt", machine.virt, context.virt)
+    _require(_DOMAIN_NAME.fullmatch(machine.name) is not None, f"not a domain name: {machine.name!r}")
+    _require(_HOST_NAME.fullmatch(guest.hostname) is not None, f"not a host name: {guest.hostname!r}")
+    pinned = {cpu for pins in (*machine.pins.vcpus, machine.pins.emulator) for cpu in pins}
+    _require(pinned <= set(context.allotted_cpus), "a guest is pinned to CPUs that the job was not allotted")
+    _require(1 <= machine.vcpus <= len(context.allotted_cpus), "a guest has more vCPUs than the job was allotted CPUs")
+    _require(guest.root_disk_bytes > 0, "a guest's root disk has no size")
+    _check_paths(guest, plan)
+    if machine.filesystems and plan.lane == "session":
+        raise Fault(
+            "VT0906",
+            "an ordinary user's libvirt offers no virtiofs, which the job's mounts need",
+            help="remove `mounts`, or run as root: vtorque run --as USER",
+        )
+
+
+def _check_paths(guest: Guest, plan: NodePlan) -> None:
+    machine, image, directory = guest.machine, plan.image, guest_directory(plan, guest)
+    _same("a machine's kernel and initrd", (machine.kernel, machine.initrd), (image.kernel, image.initrd))
+    _same("a machine's console", machine.console_log, f"{directory}/console.log")
+    _require(len(machine.disks) == 2, "a machine has other disks than an overlay and a seed")
+    overlay, seed = overlay_and_seed(guest)
+    _same("a machine's overlay", (overlay.format, overlay.backing, overlay.backing_format, overlay.read_only),
+          ("qcow2", image.disk, image.disk_format, False))  # fmt: skip
+    _same("a machine's seed", (seed.format, seed.backing, seed.backing_format, seed.read_only), ("raw", None, None, True))
+    for disk in machine.disks:
+        name = disk.file.removeprefix(f"{directory}/")
+        _require(_FILE_NAME.fullmatch(name) is not None, f"a disk is not one of the guest's own files: {disk.file!r}")
+    _require(len({overlay.file, seed.file, machine.console_log}) == 3, "two of a machine's files are the same")
+
+
+def overlay_and_seed(guest: Guest) -> tuple[Disk, Disk]:
+    """Return the two disks whose files the runtime makes for a guest."""
+    overlay, seed = sorted(guest.machine.disks, key=lambda disk: disk.read_only)
+    return overlay, seed
+
+
+def _check_files(bundle: NodeBundle) -> None:
+    wanted = set()
+    for guest in bundle.plan.guests:
+        wanted |= {f"vm{guest.index}/domain.xml"} | {f"vm{guest.index}/seed/{name}" for name in SEED_FILES}
+    paths = [artifact.path for artifact in bundle.files]
+    _same("the bundle's files", sorted(paths), sorted(wanted))
+    _require(all(len(artifact.text) <= FILE_LIMIT_BYTES for artifact in bundle.files), "a file of the bundle is too long")
+    for guest in bundle.plan.guests:
+        _check_domain(domain_xml(bundle, guest), guest, bundle.plan.image)
+
+
+def _check_domain(xml: str, guest: Guest, image: ImageFiles) -> None:
+    machine = guest.machine
+    _require("<!" not in xml, "the domain XML has a document type or a comment")
+    try:
+        domain = ElementTree.fromstring(xml)  # noqa: S314 - no document type, so no entities
+    except ElementTree.ParseError as error:
+        raise Fault("VT0912", f"the domain XML can't be read: {error}") from None
+    _same("the domain's type", (domain.tag, domain.get("type")), ("domain", machine.virt))
+    _same("the domain's name", domain.findtext("name"), machine.name)
+    _same("the domain's uuid", domain.findtext("uuid"), machine.uuid)
+    own_arguments = domain.find(_COMMANDLINE) is not None
+    _require(own_arguments <= isinstance(machine.nic, UserNic), "the domain XML has QEMU arguments of its own")
+    _require(domain.find("devices/hostdev") is None, "the domain XML passes a host device through")
+    allowed = {machine.kernel, machine.initrd, machine.console_log, image.disk, *_FREE_PATHS}
+    allowed |= {disk.file for disk in machine.disks} | {share.source for share in machine.filesystems}
+    strange = sorted(set(_paths(domain)) - allowed)
+    _require(not strange, f"the domain XML names {strange[:1]}, which is not in the plan")
+
+
+def _paths(domain: ElementTree.Element) -> Iterator[str]:
+    """All texts and attributes that libvirt may take for a path of the host."""
+    for element in domain.iter():
+        for value in (element.text or "", *element.attrib.values()):
+            if value.strip().startswith("/"):
+                yield value.strip()
+
+
+def _text(bundle: NodeBundle, path: str) -> str:
+    return next(artifact.text for artifact in bundle.files if artifact.path == path)
+
+
+def _same(what: str, found: object, wanted: object) -> None:
+    _require(found == wanted, f"{what} is not what the node gave out")
+
+
+def _require(fine: bool, message: str) -> None:
+    if not fine:
+        raise Fault("VT0912", message, help="this is a fault in vtorque or an attack, never in the job file")

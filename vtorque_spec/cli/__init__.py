@@ -1,0 +1,122 @@
+"""The command line: one module per command, imported when it is called.
+
+Exit codes: 0 fine, 1 findings, 2 usage, 3 internal error; `run` passes the job's own exit code on.
+"""
+
+import gc
+import importlib
+import os
+import sys
+import traceback
+from typing import Any
+
+import click
+
+from vtorque_spec.fault import Fault
+
+COMMANDS = {
+    "compile": "Compile a job file into a batch script, or with -o into a bundle.",
+    "explain": "Explain a finding's code, or where a job's value comes from.",
+    "image": "Build and list the images of this machine.",
+    "init": "Write a commented job file to start from.",
+    "lint": "Check job files and report every finding.",
+    "run": "Run a job in its own virtual machine, here and now.",
+    "schema": "Print the JSON Schema of the job language.",
+    "show": "Print the job that a compiled batch script carries.",
+    "completion": "Print the completion script for a shell.",
+}
+
+
+class LazyGroup(click.Group):
+    """Knows the commands by name; imports `vtorque_spec.cli.NAME` and takes its `command` when one is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the commands in the order of their description above."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the command."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"vtorque_spec.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing any."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="vtorque")
+def group() -> None:
+    """Batch jobs that bring their own virtual machine.
+
+    \b
+    vtorque init                                 write a job file to start from
+    vtorque lint job.vjob.yaml                   check it
+    vtorque run job.vjob.yaml                    run it on this machine
+    vtorque compile job.vjob.yaml | qsub         submit it
+    """
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the program and exit."""
+    gc.freeze()
+    gc.disable()  # a compile lives for a tenth of a second; `lint` and `run` switch collection on again
+    arguments = sys.argv[1:] if arguments is None else arguments
+    code = 3
+    try:
+        code = _run(arguments)
+    finally:
+        if code not in (0, None) and arguments[:1] == ["compile"] and not sys.stdout.isatty():
+            _refuse(arguments)
+    sys.exit(code)
+
+
+def _run(arguments: list[str]) -> int:
+    try:
+        result: Any = group.main(arguments, prog_name="vtorque", standalone_mode=False)
+        sys.stdout.flush()
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.UsageError as error:
+        error.show()
+        return 2
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the reader has gone; nothing is left to say
+        return 1
+    except Fault as fault:
+        from vtorque_spec.cli.common import print_findings
+        from vtorque_spec.driver import of_fault
+
+        print_findings([of_fault(fault)])
+        return 1
+    except Exception as error:
+        _internal(error)
+        return 3
+    return result if isinstance(result, int) else 0
+
+
+def _refuse(arguments: list[str]) -> None:
+    """A pipe into qsub must not submit anything, whatever failed."""
+    if any(word.startswith(("-o", "--output")) for word in arguments):
+        return
+    from vtorque_compilers.script import refusing_script
+
+    sys.stdout.write(refusing_script("vtorque compile failed; its standard error says why"))
+    sys.stdout.flush()
+
+
+def _internal(error: Exception) -> None:
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    at = f"{os.path.basename(place.filename)}:{place.lineno}"
+    click.echo(f"vtorque: internal error: {type(error).__name__}: {error} (at {at})", err=True)
+    click.echo("this is a bug in vtorque, not in your file; VTORQUE_TRACEBACK=1 shows more for the report", err=True)
+    if os.environ.get("VTORQUE_TRACEBACK"):
+        traceback.print_exception(error)

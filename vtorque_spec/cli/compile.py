@@ -1,0 +1,48 @@
+"""`vtorque compile JOB [-o DIR]`."""
+
+import os
+from pathlib import Path
+
+import click
+
+from vtorque_spec.cli.common import JOB_FILE, SITE_OPTION, context_of, finish, print_findings, the_site
+from vtorque_spec.diagnostics import Report
+from vtorque_spec.driver import check_file, compile_bundle, compile_script
+
+
+@click.command()
+@click.argument("job", type=JOB_FILE)
+@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="DIR", help="Write the whole bundle into DIR.")
+@SITE_OPTION
+def command(job: Path, output: Path | None, site: Path | None) -> None:
+    """Compile a job file into a batch script on standard output.
+
+    With -o, write the bundle: job.sh, job-plan.json, and for each VM the domain XML and the cloud-init seed as they
+    would be on a node (job id 0.preview, placeholder keys), with a manifest of digests.
+
+    \b
+    vtorque compile job.vjob.yaml | qsub
+    vtorque compile job.vjob.yaml -o bundle/
+
+    When the job has an error nothing is submitted: standard output then carries a script that every qsub refuses.
+    """
+    report = Report()
+    facts = the_site(site)
+    checked = check_file(job, facts, context_of(os.getuid(), facts), report)
+    if checked is None:
+        finish(report)
+    if output is None:
+        script = compile_script(checked, report)
+        files = (script,) if script else ()
+    else:
+        files = compile_bundle(checked, facts, report)
+    if report.failed:
+        finish(report)
+    print_findings(report.sorted())
+    if output is None:
+        click.echo(files[0].text, nl=False)
+    else:
+        from vtorque_spec.bundle import write_bundle
+
+        write_bundle(output, files)
+        click.echo(f"{output}: {len(files)} files", err=True)

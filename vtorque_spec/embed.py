@@ -1,0 +1,76 @@
+"""The user's own part of a job: scripts named by path are read here, at compile time, and travel with the job."""
+
+import re
+from pathlib import Path
+
+from vtorque_spec.diagnostics import Code, Report
+from vtorque_spec.document import SCALAR_LIMIT_BYTES, Document
+from vtorque_spec.document import Path as DataPath
+from vtorque_spec.plan import VERSION, Script, UserPart, Variable
+from vtorque_spec.spec import JobSpec
+from vtorque_spec.spec.user import Hook
+
+_DIRECTIVE = re.compile(r"^[ \t]*#(PBS|SBATCH)\b.*")
+
+
+def user_part(spec: JobSpec, document: Document, directory: Path, report: Report) -> UserPart | None:
+    """Return what runs as the user; paths are relative to `directory`. None when there is a finding that is an error."""
+    embed = _Embed(document, directory, report)
+    hooks = spec.hooks
+    run = embed.run(spec)
+    prologue = embed.hook(hooks.prologue, "prologue") if hooks and hooks.prologue else None
+    epilogue = embed.hook(hooks.epilogue, "epilogue") if hooks and hooks.epilogue else None
+    env = tuple(
+        Variable(name, value.value, str(directory.absolute() / value.from_file) if value.from_file else None)
+        for name, value in sorted((spec.env or {}).items())
+    )
+    if embed.failed or run is None:
+        return None
+    return UserPart(VERSION, run, prologue, epilogue, env)
+
+
+class _Embed:
+    def __init__(self, document: Document, directory: Path, report: Report) -> None:
+        self.document, self.directory, self.report = document, directory, report
+        self.failed = False
+
+    def run(self, spec: JobSpec) -> Script | None:
+        if spec.run.text is not None:
+            at: DataPath = ("run", "text") if ("run", "text") in self.document.values else ("run",)
+            self._warn_of_directives(spec.run.text, at)
+            return Script(spec.run.text, ())
+        text = self._read(spec.run.script or "", ("run", "script"))
+        return None if text is None else Script(text, spec.run.args or ())
+
+    def hook(self, hook: Hook, name: str) -> Script | None:
+        text = hook.inline if hook.inline is not None else self._read(hook.path or "", ("hooks", name, "path"))
+        return None if text is None else Script(text, ())
+
+    def _read(self, said: str, path: DataPath) -> str | None:
+        try:
+            with (self.directory / said).open("rb") as stream:
+                raw = stream.read(SCALAR_LIMIT_BYTES + 1)
+            if len(raw) > SCALAR_LIMIT_BYTES:
+                return self._refuse(f"`{said}` has more than {SCALAR_LIMIT_BYTES // 1024} KiB", path)
+            text = raw.decode("utf-8")
+        except OSError as error:
+            return self._refuse(f"`{said}`: {(error.strerror or str(error)).lower()}", path)
+        except UnicodeDecodeError:
+            return self._refuse(f"`{said}` is not UTF-8 text", path)
+        if "\0" in text or not text.strip():
+            return self._refuse(f"`{said}` {'holds a NUL byte' if text.strip() else 'is empty'}", path)
+        return text
+
+    def _refuse(self, message: str, path: DataPath) -> None:
+        self.failed = True
+        hint = "scripts and hooks are text files beside the job file; they are embedded when the job is compiled"
+        self.report.add(Code.SCRIPT_FILE, message, self.document.span(path), help=hint)
+
+    def _warn_of_directives(self, text: str, path: DataPath) -> None:
+        for number, line in enumerate(text.split("\n")):
+            match = _DIRECTIVE.match(line)
+            if match:
+                start = match.start(1) - 1
+                span = self.document.text_span(path, number, start, match.end() - start)
+                message = f"the batch system does not read `#{match[1]}` lines of the job's text"
+                self.report.add(Code.DIRECTIVE_IN_RUN, message, span, help="say it under `batch:`")

@@ -1,0 +1,136 @@
+"""JobPlan x NodeContext -> NodePlan: every CPU, file and address decided."""
+
+from vtorque_spec.canonical import digest
+from vtorque_spec.fault import Fault
+from vtorque_spec.placement import Placement, Shortage, demand_of, node_of_context, place
+from vtorque_spec.plan import (
+    VERSION,
+    Disk,
+    Filesystem,
+    ImageFiles,
+    JobPlan,
+    LinuxGuest,
+    Login,
+    Machine,
+    Mount,
+    NodeContext,
+    NodePlan,
+    Pinning,
+    Pins,
+    Slot,
+)
+
+
+def job_plan_digest(job: JobPlan) -> str:
+    """Return the digest by which the login node and the nodes compare what they understood."""
+    return digest("job-plan", VERSION, job)
+
+
+def plan_node(job: JobPlan, context: NodeContext) -> NodePlan | tuple[Shortage, ...]:
+    """Return what the runtime applies; or what is short. Raises Fault for what the node itself lacks."""
+    _check_lane(job, context)
+    notes: list[str] = []
+    _check_hypervisor(job, context, notes)
+    image = _image(job, context)
+    placed = _place(job, context, notes)
+    if not isinstance(placed, Placement):
+        return placed
+    guests = tuple(_guest(job, context, image, slot, pins) for slot, pins in zip(context.slots, placed.pins, strict=True))
+    return NodePlan(
+        version=VERSION,
+        job_id=context.job_id,
+        job_name=job.name,
+        node=context.node,
+        lane=context.lane,
+        job_plan_digest=job_plan_digest(job),
+        spool=context.spool,
+        login=context.login,
+        image=image,
+        guests=guests,
+        walltime_s=job.batch.walltime_s,
+        boot_timeout_s=job.boot_timeout_s,
+        grace_s=job.grace_s,
+        notes=tuple(notes),
+    )
+
+
+def _check_lane(job: JobPlan, context: NodeContext) -> None:
+    if context.lane == "session" and job.mounts:
+        names = ", ".join(mount.name for mount in job.mounts)
+        hint = "remove `mounts`, or run it as root for this user: sudo vtorque run JOB"
+        raise Fault("VT0906", f"an ordinary user's libvirt has no virtiofs, so it cannot mount {names}", help=hint)
+
+
+def _check_hypervisor(job: JobPlan, context: NodeContext, notes: list[str]) -> None:
+    if job.hypervisor != "kvm" or context.virt == "kvm":
+        return
+    if "emulation" not in job.allow_degraded:
+        hint = "run it on a node with KVM, or write `allow_degraded: [emulation]`"
+        raise Fault("VT0907", f"the site `{job.site}` runs guests on KVM, and {context.node} has none that works", help=hint)
+    notes.append("the guest is emulated, because this node's KVM does not work and the job allows it")
+
+
+def _place(job: JobPlan, context: NodeContext, notes: list[str]) -> Placement | tuple[Shortage, ...]:
+    demand, node = demand_of(job), node_of_context(context)
+    placed = place(demand, node)
+    if isinstance(placed, Placement) or "unpinned" not in job.allow_degraded:
+        return placed
+    if {short.field[0] for short in placed} != {"pinning"}:
+        return placed
+    notes.append(f"the vCPUs are not pinned, because the map does not fit {context.node} and the job allows it")
+    unpinned = type(demand)(demand.vms, demand.vcpus, demand.memory_bytes, Pinning("none", ()))
+    return place(unpinned, node)
+
+
+def _image(job: JobPlan, context: NodeContext) -> ImageFiles:
+    for image in context.images:
+        if image.name == job.image.name and job.image.sha256 in (None, image.sha256):
+            return image
+    there = [image.sha256 for image in context.images if image.name == job.image.name]
+    if there:
+        message = f"this machine's image `{job.image.name}` has the digest {there[0]}, the job needs {job.image.sha256}"
+        raise Fault("VT0503", message)
+    hint = f"build it: sudo vtorque image build {job.image.name}"
+    raise Fault("VT0502", f"the image `{job.image.name}` is not on {context.node}", help=hint)
+
+
+def _guest(job: JobPlan, context: NodeContext, image: ImageFiles, slot: Slot, pins: Pins) -> LinuxGuest:
+    directory = f"{context.spool}/vm{slot.index}"
+    root = Disk("vda", f"{directory}/root.qcow2", "qcow2", False, image.disk, image.disk_format)
+    seed = Disk("vdb", f"{directory}/seed.iso", "raw", True, None, None)
+    machine = Machine(
+        name=f"vt-{context.job_id}-{slot.index}",
+        uuid=slot.uuid,
+        virt=context.virt,
+        vcpus=job.vcpus,
+        memory_bytes=job.memory_bytes,
+        pins=pins,
+        kernel=image.kernel,
+        initrd=image.initrd,
+        cmdline=job.image.cmdline,
+        disks=(root, seed),
+        filesystems=tuple(_filesystem(mount, n, context.login) for n, mount in enumerate(job.mounts)),
+        nic=slot.nic,
+        console_log=f"{directory}/console.log",
+    )
+    return LinuxGuest(
+        kind="linux",
+        index=slot.index,
+        machine=machine,
+        root_disk_bytes=job.root_disk_bytes,
+        hostname=slot.hostname,
+        nonce=slot.nonce,
+        host_key=slot.host_key,
+        login=context.login,
+    )
+
+
+def _filesystem(mount: Mount, index: int, login: Login) -> Filesystem:
+    return Filesystem(_owned(mount.source, login), f"mount{index}", _owned(mount.target, login), mount.read_only)
+
+
+def _owned(path: str, login: Login) -> str:
+    """Put the job's owner into a path of the site: `$HOME` as the whole, `$USER` as the last part."""
+    if path == "$HOME":
+        return login.home
+    return path.removesuffix("$USER") + login.user if path.endswith("/$USER") else path

@@ -1,0 +1,57 @@
+"""The node that `vtorque compile -o` shows the guests on: nothing in it is of any real machine, and no key is one."""
+
+from vtorque_spec.plan import (
+    MIB,
+    VERSION,
+    BridgeNic,
+    Cell,
+    Group,
+    HostKey,
+    ImageFiles,
+    JobPlan,
+    Login,
+    NodeContext,
+    Slot,
+)
+from vtorque_spec.site.model import NodeClass
+
+JOB_ID = "0.preview"
+_IMAGES = "/var/lib/vtorque/images"
+
+
+def preview_context(job: JobPlan, node_class: str, facts: NodeClass) -> NodeContext:
+    """Return the fixed context: job `0.preview`, user `user`, a node of the named class, placeholder keys."""
+    cpus = tuple(range(facts.cpus))
+    return NodeContext(
+        version=VERSION,
+        job_id=JOB_ID,
+        node=node_class,
+        lane="system",
+        virt="qemu" if job.hypervisor == "emulation" else "kvm",
+        cells=(Cell(0, cpus, facts.memory // MIB * MIB),),
+        allotted_cpus=cpus,
+        allotted_memory_bytes=facts.memory,
+        login=Login("user", 1000, (Group("user", 1000),), "/home/user", "/bin/bash", "ssh-ed25519 PREVIEW-LOGIN-KEY"),
+        images=(_image(job),),
+        slots=tuple(_slot(index) for index in range(job.vms_per_node)),
+        spool=f"/var/lib/vtorque/jobs/{JOB_ID}",
+    )
+
+
+def _image(job: JobPlan) -> ImageFiles:
+    sha256 = job.image.sha256 or "unbuilt"
+    directory = f"{_IMAGES}/{job.image.name}@{sha256[:16]}"
+    return ImageFiles(
+        job.image.name, sha256, f"{directory}/root.qcow2", "qcow2", f"{directory}/vmlinuz", f"{directory}/initrd.img"
+    )
+
+
+def _slot(index: int) -> Slot:
+    return Slot(
+        index=index,
+        uuid=f"00000000-0000-4000-8000-{index:012d}",
+        hostname=f"vpreview-{index}",
+        nonce=f"PREVIEW-NONCE-{index}",
+        host_key=HostKey("PREVIEW-HOST-KEY, made on the node\n", "ssh-ed25519 PREVIEW-HOST-KEY"),
+        nic=BridgeNic("bridge", f"52:54:00:00:00:{index:02x}", "vt-preview", f"10.213.0.{2 + index}", "10.213.0.1", 24),
+    )

@@ -1,0 +1,33 @@
+"""Findings as JSON, one object per line: code, severity, message, file, line, column, end, notes, help."""
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from vtorque_spec.diagnostics import Diagnostic, Span
+
+
+def lines(items: Iterable[Diagnostic]) -> str:
+    """Return one JSON object per finding and line."""
+    return "".join(json.dumps(_object(item), ensure_ascii=False) + "\n" for item in items)
+
+
+def _object(item: Diagnostic) -> dict[str, Any]:
+    return {
+        "code": item.code.id,
+        "severity": item.code.severity.value,
+        "message": item.message,
+        **_place(item.span),
+        "notes": [{"message": note.message, **_place(note.span)} for note in item.notes],
+        "help": item.help,
+        "detail": item.detail,
+    }
+
+
+def _place(span: Span | None) -> dict[str, Any]:
+    if span is None:
+        return {"file": None}
+    return {
+        "file": span.file, "line": span.line, "column": span.column,
+        "end_line": span.end_line, "end_column": span.end_column,
+    }  # fmt: skip

@@ -1,0 +1,44 @@
+"""The published JSON Schema of the job language, generated from the models."""
+
+import json
+from typing import Any
+
+from pydantic.json_schema import GenerateJsonSchema
+
+from vtorque_spec.spec import JobSpec
+
+SCHEMA_ID = "urn:vtorque:schema:vjob:1"
+
+
+def vjob_schema_text() -> str:
+    """Return the schema as the text of `schemas/vjob-1.schema.json`."""
+    return json.dumps(vjob_schema(), indent=2) + "\n"
+
+
+def vjob_schema() -> dict[str, Any]:
+    """Return the schema (draft 2020-12). What pydantic adds for "not said" (null, titles) is taken out."""
+    generated = JobSpec.model_json_schema(schema_generator=GenerateJsonSchema)
+    cleaned: dict[str, Any] = _cleaned(generated)
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": SCHEMA_ID, "title": "vtorque job"}
+    return {**head, **cleaned}
+
+
+def _cleaned(schema: Any) -> Any:
+    if isinstance(schema, list):
+        return [_cleaned(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    kept = {key: _cleaned(value) for key, value in schema.items() if not _is_noise(key, value)}
+    choices = kept.get("anyOf")
+    if choices is not None:
+        choices = [choice for choice in choices if choice != {"type": "null"}]
+        if len(choices) == 1:
+            del kept["anyOf"]
+            kept = {**choices[0], **kept}
+        else:
+            kept["anyOf"] = choices
+    return kept
+
+
+def _is_noise(key: str, value: object) -> bool:
+    return (key == "title" and isinstance(value, str)) or (key == "default" and value is None)
