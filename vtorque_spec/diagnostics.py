@@ -14,7 +14,7 @@ class Severity(Enum):
 
 
 class Code(Enum):
-    """Every kind of finding. Numbers are stable and append-only, grouped by stage; a page of docs/errors explains each."""
+    """Every kind of finding. Numbers are stable, append-only, grouped by stage; docs/errors has a page for each."""
 
     YAML_SYNTAX = ("VT0001", "the file is not valid YAML")
     DUPLICATE_KEY = ("VT0002", "a mapping has the same key twice")

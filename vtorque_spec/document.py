@@ -103,9 +103,7 @@ def load(name: str, raw: bytes, report: Report) -> Document | None:
         builder.build()
     if len(report.items) > before:
         return None
-    return Document(
-        name, text, builder.data, builder.values, builder.keys, frozenset(builder.literals), builder.lines
-    )
+    return Document(name, text, builder.data, builder.values, builder.keys, frozenset(builder.literals), builder.lines)
 
 
 def _decode(name: str, raw: bytes, report: Report) -> str | None:
@@ -219,7 +217,9 @@ class _Builder:
 
     def _key(self, event: Any, events: Iterator[Any], path: Path) -> str:
         if type(event).__name__ != "ScalarEvent":
-            self._add(Code.BAD_KEY, "a key is not plain text", event, help="write `key: value` with a plain word as key")
+            self._add(
+                Code.BAD_KEY, "a key is not plain text", event, help="write `key: value` with a plain word as key"
+            )
             if type(event).__name__ != "AliasEvent":
                 self._node(event, events, (*path, "?"))
             return f"?{event.start_mark.index}"
@@ -245,7 +245,9 @@ class _Builder:
         if _UNCLEAR.fullmatch(text):
             decimal = text.replace("_", "").lstrip("0") if text.replace("_", "").isdecimal() else "a decimal number"
             hint = f'write {decimal or 0} for the number, or "{text}" for the text'
-            self._add(Code.UNCLEAR_NUMBER, f"`{text}` is read as different numbers by different readers", event, help=hint)
+            self._add(
+                Code.UNCLEAR_NUMBER, f"`{text}` is read as different numbers by different readers", event, help=hint
+            )
             return None
         if _FLOAT.fullmatch(text):
             return float(text.replace(".inf", "inf").replace(".nan", "nan")) if text[-1:].isdigit() else text

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vtorque_spec.carrier import USER_FIELDS, MachinePart, decode_machine_part, encode_machine_part, encode_user_part
 from vtorque_spec.canonical import canonical_json
+from vtorque_spec.carrier import USER_FIELDS, MachinePart, decode_machine_part, encode_machine_part, encode_user_part
 from vtorque_spec.diagnostics import Code, Diagnostic, Report
 from vtorque_spec.document import Document, read
 from vtorque_spec.embed import user_part
@@ -55,9 +55,7 @@ def check_file(path: Path, site: Site, context: Context, report: Report) -> Chec
     return None if document is None else check_document(document, path.parent, site, context, report)
 
 
-def check_document(
-    document: Document, directory: Path, site: Site, context: Context, report: Report
-) -> Checked | None:
+def check_document(document: Document, directory: Path, site: Site, context: Context, report: Report) -> Checked | None:
     """Take a parsed file through every check; paths in it are relative to `directory`."""
     spec = parse_job(document, report)
     if spec is None:
@@ -113,18 +111,15 @@ def compile_script(checked: Checked, report: Report) -> Artifact | None:
     from vtorque_compilers.script import compile_torque  # jinja2 is loaded by those who print a script only
 
     with faults(report):
-        return compile_torque(
-            checked.job, machine_part(checked), encode_user_part(checked.user), checked.document.text
-        )
+        return compile_torque(checked.job, machine_part(checked), encode_user_part(checked.user), checked.document.text)
     return None
 
 
-def compile_bundle(checked: Checked, site: Site, report: Report) -> tuple[Artifact, ...]:
+def compile_bundle(checked: Checked, site: Site, script: Artifact, report: Report) -> tuple[Artifact, ...]:
     """Return the script, the JobPlan, and the guests' files as they would be on a node of the site's first class."""
-    script = compile_script(checked, report)
     name, facts = next(iter(site.node_classes.items()))
     bundle = plan_for_node(checked.job, preview_context(checked.job, name, facts), checked.normal, report)
-    if script is None or bundle is None:
+    if bundle is None:
         return ()
     files = [script, Artifact("job-plan.json", _pretty(checked.job)), *bundle.files]
     return (*files, manifest(files))

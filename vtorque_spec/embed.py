@@ -14,7 +14,7 @@ _DIRECTIVE = re.compile(r"^[ \t]*#(PBS|SBATCH)\b.*")
 
 
 def user_part(spec: JobSpec, document: Document, directory: Path, report: Report) -> UserPart | None:
-    """Return what runs as the user; paths are relative to `directory`. None when there is a finding that is an error."""
+    """Return what runs as the user; paths are relative to `directory`. None when there is an error."""
     embed = _Embed(document, directory, report)
     hooks = spec.hooks
     run = embed.run(spec)
@@ -61,10 +61,11 @@ class _Embed:
             return self._refuse(f"`{said}` {'holds a NUL byte' if text.strip() else 'is empty'}", path)
         return text
 
-    def _refuse(self, message: str, path: DataPath) -> None:
+    def _refuse(self, message: str, path: DataPath) -> str | None:
         self.failed = True
         hint = "scripts and hooks are text files beside the job file; they are embedded when the job is compiled"
         self.report.add(Code.SCRIPT_FILE, message, self.document.span(path), help=hint)
+        return None
 
     def _warn_of_directives(self, text: str, path: DataPath) -> None:
         for number, line in enumerate(text.split("\n")):

@@ -1,7 +1,7 @@
 """The exception that compilers and the runtime raise: a finding without a place in a file. Standard library only."""
 
 
-class Fault(Exception):
+class Fault(Exception):  # noqa: N818 - the word of batch systems: a user fault, a site fault, a node fault
     """A failure that a person can act on.
 
     `code` is a stable finding code (VT0601); `message` is lower case, without a full stop, and says what is wrong;

@@ -17,7 +17,21 @@ T = TypeVar("T")
 GUEST_OVERHEAD_BYTES = 256 * 2**20
 """What QEMU needs beside the guest's own memory; asked of the batch system for each VM."""
 
-_GUEST_OWNS = ("/bin", "/boot", "/dev", "/etc", "/lib", "/lib64", "/proc", "/root", "/run", "/sbin", "/sys", "/usr", "/var")
+_GUEST_OWNS = (
+    "/bin",
+    "/boot",
+    "/dev",
+    "/etc",
+    "/lib",
+    "/lib64",
+    "/proc",
+    "/root",
+    "/run",
+    "/sbin",
+    "/sys",
+    "/usr",
+    "/var",
+)
 
 
 def resolve(job: Effective, normal: NormalForm, site: Site, report: Report) -> JobPlan | None:
@@ -92,7 +106,9 @@ def _image(spec: JobSpec, normal: NormalForm, site: Site, report: Report) -> Cat
         report.add(Code.IMAGE_DIGEST, message, place, help="remove the digest, or name the image that you mean")
     if spec.guest is not None and spec.guest != image.guest:
         message = f"the image `{image.name}` is a {image.guest} guest, not {spec.guest}"
-        report.add(Code.GUEST_MISMATCH, message, normal.at(("guest",)), help="remove `guest`: it follows from the image")
+        report.add(
+            Code.GUEST_MISMATCH, message, normal.at(("guest",)), help="remove `guest`: it follows from the image"
+        )
     if _said(spec.memory) < image.min_memory:
         need = print_size(image.min_memory)
         message = f"the image `{image.name}` needs {need}, the guest has {print_size(_said(spec.memory))}"
@@ -117,7 +133,9 @@ def _check_times(job: Effective, normal: NormalForm, report: Report) -> None:
     boot, grace = _said(timeouts.boot), _said(timeouts.grace)
     if boot + grace < walltime:
         return
-    said = [path for path in (("timeouts", "boot"), ("timeouts", "grace"), ("batch", "walltime")) if path in normal.spans]
+    said = [
+        path for path in (("timeouts", "boot"), ("timeouts", "grace"), ("batch", "walltime")) if path in normal.spans
+    ]
     place = normal.at(said[0]) if said else None
     message = f"a boot of {boot} s and a grace of {grace} s leave nothing of a walltime of {print_duration(walltime)}"
     hint = "raise batch.walltime, or lower timeouts.boot and timeouts.grace"
@@ -139,13 +157,21 @@ def _mounts(spec: JobSpec, normal: NormalForm, site: Site, report: Report) -> tu
         offered = site.mounts.get(mount.name)
         if offered is None:
             meant = near_miss(mount.name, site.mounts)
-            hint = f"write `{meant}`" if meant else f"the site `{site.name}` has {', '.join(sorted(site.mounts)) or 'none'}"
-            report.add(Code.UNKNOWN_MOUNT, f"there is no mount `{mount.name}`", normal.at(("mounts", index, "name")), help=hint)
+            hint = (
+                f"write `{meant}`"
+                if meant
+                else f"the site `{site.name}` has {', '.join(sorted(site.mounts)) or 'none'}"
+            )
+            report.add(
+                Code.UNKNOWN_MOUNT, f"there is no mount `{mount.name}`", normal.at(("mounts", index, "name")), help=hint
+            )
             continue
         if mount.mode == "rw" and offered.mode == "ro":
             message = f"the site offers `{mount.name}` read-only"
             report.add(Code.MOUNT_MODE, message, normal.at(("mounts", index, "mode")), help="write `mode: ro`")
-        resolved = Mount(mount.name, offered.source, mount.target or offered.target, (mount.mode or offered.mode) == "ro")
+        resolved = Mount(
+            mount.name, offered.source, mount.target or offered.target, (mount.mode or offered.mode) == "ro"
+        )
         _check_target(mount, resolved, index, found, normal, report)
         found.append(resolved)
     return tuple(found)

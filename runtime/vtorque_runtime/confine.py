@@ -17,6 +17,8 @@ from typing import NoReturn
 from vtorque_spec.fault import Fault
 
 _RESULT, _FAULT, _ERROR = b"R", b"F", b"E"
+_LENGTH_BYTES = 8
+"""The answer's length goes before it: a child that dies while it writes has not answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,7 @@ def _in_child(
         answer = _ERROR + f"{type(error).__name__}: {error}"[:1000].encode("utf-8", "replace")
     try:
         with os.fdopen(writer, "wb") as pipe:
-            pipe.write(answer)
+            pipe.write(len(answer).to_bytes(_LENGTH_BYTES, "big") + answer)
     finally:
         os._exit(0)
 
@@ -118,11 +120,23 @@ def _read(reader: int, limits: Limits) -> bytes:
 
 
 def _opened(answer: bytes, status: int) -> bytes:
-    kind, content = answer[:1], answer[1:]
-    if kind == _RESULT:
+    length, kind, content = answer[:_LENGTH_BYTES], answer[_LENGTH_BYTES : _LENGTH_BYTES + 1], answer[_LENGTH_BYTES + 1 :]
+    whole = int.from_bytes(length, "big") == len(kind) + len(content)
+    if whole and kind == _RESULT:
         return content
-    if kind == _FAULT:
-        raise Fault(**json.loads(content))
-    how = f"signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else f"exit code {os.waitstatus_to_exitcode(status)}"
-    why = content.decode("utf-8", "replace") if kind == _ERROR else f"the child ended by {how}"
+    if whole and kind == _FAULT:
+        raise _told_fault(content)
+    why = content.decode("utf-8", "replace") if whole and kind == _ERROR else _ending(status)
     raise Fault("VT0914", "reading as the user failed", detail=why)
+
+
+def _told_fault(content: bytes) -> Fault:
+    try:
+        return Fault(**json.loads(content))
+    except (ValueError, TypeError):
+        return Fault("VT0914", "reading as the user gave an answer that can't be read")
+
+
+def _ending(status: int) -> str:
+    code = os.waitstatus_to_exitcode(status)
+    return f"the child ended by signal {-code}" if code < 0 else f"the child ended without an answer, exit code {code}"

@@ -31,16 +31,13 @@ def command(job: Path, output: Path | None, site: Path | None) -> None:
     checked = check_file(job, facts, context_of(os.getuid(), facts), report)
     if checked is None:
         finish(report)
-    if output is None:
-        script = compile_script(checked, report)
-        files = (script,) if script else ()
-    else:
-        files = compile_bundle(checked, facts, report)
-    if report.failed:
+    script = compile_script(checked, report)
+    files = compile_bundle(checked, facts, script, report) if script and output else ()
+    if script is None or report.failed:
         finish(report)
     print_findings(report.sorted())
     if output is None:
-        click.echo(files[0].text, nl=False)
+        click.echo(script.text, nl=False)
     else:
         from vtorque_spec.bundle import write_bundle
 

@@ -31,7 +31,9 @@ def command(script: Path) -> int:
     except DecodeError as error:
         click.echo(f"{script}: the script is damaged: {error}", err=True)
         return 1
-    _dump({"machine part (read by root)": {"job": part.job, "policy": part.policy_digest, "plan": part.job_plan_digest}})
+    _dump(
+        {"machine part (read by root)": {"job": part.job, "policy": part.policy_digest, "plan": part.job_plan_digest}}
+    )
     _dump({"user part (read by the user's own process)": to_data(own)})
     return 0
 

@@ -85,14 +85,17 @@ def _shortages(demand: Demand, node: Node) -> list[Shortage]:
     if memory > node.allotted_memory_bytes:
         message = (
             f"the job needs {print_size(memory)} on each node ({print_size(demand.memory_bytes)} and "
-            f"{print_size(GUEST_OVERHEAD_BYTES)} for QEMU, per VM); {node.name} has {_rounded(node.allotted_memory_bytes)}"
+            f"{print_size(GUEST_OVERHEAD_BYTES)} for QEMU, per VM); "
+            f"{node.name} has {_rounded(node.allotted_memory_bytes)}"
         )
         most = node.allotted_memory_bytes // demand.vms - GUEST_OVERHEAD_BYTES
         hint = f"write `memory: {most // 2**20}MiB` or less" if most >= 2**20 else "it is too small for any guest"
         found.append(Shortage(Code.TOO_MUCH_MEMORY, message, hint, ("memory",)))
     for index, wanted in enumerate(demand.pinning.map):
         if wanted >= cpus:
-            message = f"the map asks for CPU number {wanted} of the allotment; on {node.name} they go from 0 to {cpus - 1}"
+            message = (
+                f"the map asks for CPU number {wanted} of the allotment; on {node.name} they go from 0 to {cpus - 1}"
+            )
             found.append(Shortage(Code.MAP_OUTSIDE, message, f"write a number below {cpus}", ("pinning", "map", index)))
     return found
 

@@ -35,7 +35,9 @@ def plan_node(job: JobPlan, context: NodeContext) -> NodePlan | tuple[Shortage, 
     placed = _place(job, context, notes)
     if not isinstance(placed, Placement):
         return placed
-    guests = tuple(_guest(job, context, image, slot, pins) for slot, pins in zip(context.slots, placed.pins, strict=True))
+    guests = tuple(
+        _guest(job, context, image, slot, pins) for slot, pins in zip(context.slots, placed.pins, strict=True)
+    )
     return NodePlan(
         version=VERSION,
         job_id=context.job_id,
@@ -66,7 +68,9 @@ def _check_hypervisor(job: JobPlan, context: NodeContext, notes: list[str]) -> N
         return
     if "emulation" not in job.allow_degraded:
         hint = "run it on a node with KVM, or write `allow_degraded: [emulation]`"
-        raise Fault("VT0907", f"the site `{job.site}` runs guests on KVM, and {context.node} has none that works", help=hint)
+        raise Fault(
+            "VT0907", f"the site `{job.site}` runs guests on KVM, and {context.node} has none that works", help=hint
+        )
     notes.append("the guest is emulated, because this node's KVM does not work and the job allows it")
 
 

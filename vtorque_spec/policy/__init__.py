@@ -7,7 +7,7 @@ inner defaults apply only where the object is.
 import copy
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from jsonschema import Draft202012Validator
@@ -73,11 +73,13 @@ def check_layers(layers: Iterable[Document], report: Report) -> None:
             Draft202012Validator.check_schema(layer.data)
         except SchemaError as error:
             path = tuple(error.absolute_path)
-            report.add(Code.POLICY_SCHEMA, f"`{label(path)}`: {error.message}" if path else error.message, layer.span(path))
+            report.add(
+                Code.POLICY_SCHEMA, f"`{label(path)}`: {error.message}" if path else error.message, layer.span(path)
+            )
 
 
 def fill_defaults(normal: NormalForm, layers: tuple[Document, ...], report: Report) -> Effective | None:
-    """Return the job with the layers' defaults; None, and findings in the policy, when one does not fit the language."""
+    """Return the job with the layers' defaults; None, and findings in the policy, when one is no value for a job."""
     filled = copy.deepcopy(normal.data)
     origins: dict[Path, Origin] = {}
     _fill(filled, [(layer, layer.data, ()) for layer in layers], (), origins)
@@ -97,7 +99,9 @@ _Schemas = list[tuple[Document, Any, Path]]
 
 def _fill(data: dict[str, Any], schemas: _Schemas, path: Path, origins: dict[Path, Origin]) -> None:
     for name in dict.fromkeys(name for _, schema, _ in schemas for name in _properties(schema)):
-        inner = [(doc, _properties(s)[name], (*at, "properties", name)) for doc, s, at in schemas if name in _properties(s)]
+        inner = [
+            (doc, _properties(s)[name], (*at, "properties", name)) for doc, s, at in schemas if name in _properties(s)
+        ]
         defaults = [(doc, s["default"], at) for doc, s, at in inner if isinstance(s, dict) and "default" in s]
         if name not in data and defaults:
             layer, value, at = defaults[-1]
@@ -112,16 +116,14 @@ def _properties(schema: object) -> Mapping[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-# --- limits -------------------------------------------------------------------------------------------------------------
+# --- limits --------------------------------------------------------------------------------------------------
 
 
 def check_limits(
     job: Effective, normal: NormalForm, context: Context, layers: Iterable[Document], report: Report
 ) -> None:
     """Evaluate every layer; a violation is placed in the job file and notes the policy's own line."""
-    instance = {**job.data, "context": {
-        "user": context.user, "groups": list(context.groups), "queue": context.queue, "batch": context.batch, "site": context.site,
-    }}  # fmt: skip
+    instance = {**job.data, "context": {**asdict(context), "groups": list(context.groups)}}
     for layer in layers:
         try:
             for error in Draft202012Validator(layer.data, registry=Registry()).iter_errors(instance):
@@ -143,12 +145,18 @@ def _violation(error: ValidationError, layer: Document, job: Effective, normal: 
 
 def _sentence(error: ValidationError, path: Path) -> str:
     limit, value = error.validator_value, error.instance
-    words = {"maximum": "at most", "minimum": "at least", "exclusiveMaximum": "less than", "exclusiveMinimum": "more than"}
-    if error.validator in words:
-        return f"`{label(path)}` is {shown(path, value)}, {words[error.validator]} {shown(path, limit)} is allowed"
+    bounds = {
+        "maximum": "at most",
+        "minimum": "at least",
+        "exclusiveMaximum": "less than",
+        "exclusiveMinimum": "more than",
+    }
+    if error.validator in bounds:
+        return f"`{label(path)}` is {shown(path, value)}, {bounds[error.validator]} {shown(path, limit)} is allowed"
     if error.validator in ("enum", "const"):
         choices = limit if error.validator == "enum" else [limit]
-        return f"`{label(path)}` is {shown(path, value)}, allowed is {', '.join(shown(path, choice) for choice in choices)}"
+        words_allowed = ", ".join(shown(path, choice) for choice in choices)
+        return f"`{label(path)}` is {shown(path, value)}, allowed is {words_allowed}"
     if error.validator is None or error.schema is False:
         return f"`{label(path)}` is not allowed here"
     return f"`{label(path)}`: {error.message}"
@@ -177,4 +185,3 @@ def limits_of(path: Path, layers: Iterable[Document]) -> Iterator[tuple[str, str
                 limit = schema[keyword]
                 text = ", ".join(shown(path, v) for v in limit) if isinstance(limit, list) else shown(path, limit)
                 yield keyword, text, layer.key_span((*at, keyword))
-

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel
 
@@ -25,7 +25,7 @@ class Site:
 
     name: str
     batch: str
-    hypervisor: str
+    hypervisor: Literal["any", "kvm", "emulation"]
     min_uid: int
     node_classes: Mapping[str, NodeClass]
     mounts: Mapping[str, SiteMount]

@@ -34,13 +34,17 @@ class JobSpec(Model):
     name: JobName = Field(description="name of the job, as in qsub -N")
     batch: Batch | None = Field(None, description="what to ask the batch system for")
     image: Image = Field(description="the image that the VM boots")
-    guest: Literal["linux", "osv"] | None = Field(None, description="kind of guest; follows from the image, checked when said")
+    guest: Literal["linux", "osv"] | None = Field(
+        None, description="kind of guest; follows from the image, checked when said"
+    )
     vcpus: Annotated[int, Field(ge=1, le=4096)] | None = Field(None, description="virtual CPUs per VM")
     memory: Size | None = Field(None, description="memory per VM")
     vms_per_node: Annotated[int, Field(ge=1, le=256)] | None = Field(None, description="VMs on each node")
     pinning: Pinning | None = Field(None, description="which host CPU runs which vCPU")
     iocm: Iocm | None = Field(None, description="dedicated I/O cores")
-    hugepages: Literal["none", "any", "2MiB", "1GiB"] | None = Field(None, description="page size behind the guest's memory")
+    hugepages: Literal["none", "any", "2MiB", "1GiB"] | None = Field(
+        None, description="page size behind the guest's memory"
+    )
     root_disk: RootDisk | None = Field(None, description="the disk that the guest boots from")
     disks: Items[Disk] | None = Field(None, description="further disks")
     mounts: Items[Mount] | None = Field(None, description="file systems of the site")

@@ -5,7 +5,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, ValidationInfo, WithJsonSchema, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    Strict,
+    ValidationInfo,
+    WithJsonSchema,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError, core_schema
 
 from vtorque_spec.units import DURATION_PATTERN, SIZE_PATTERN, QuantityError, parse_duration, parse_size
@@ -66,6 +75,7 @@ class Form:
     wanted: str
 
     def check(self, value: str) -> str:
+        """Return `value` if it has the form; raises PydanticCustomError."""
         if not re.fullmatch(self.pattern, value):
             shown = value if len(value) <= 40 else value[:37] + "..."
             raise PydanticCustomError("form", "`{shown}` is not {wanted}", {"shown": shown, "wanted": self.wanted})
@@ -115,11 +125,15 @@ Items = Annotated[tuple[T, ...], Strict(False)]
 
 Name = Annotated[str, Form(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", "a name: letters, digits, dots, _ and -, at most 63")]
 
-JobName = Annotated[str, Form(r"[A-Za-z][A-Za-z0-9_.-]{0,14}", "a job name: a letter, then up to 14 of letters, digits, . _ -")]
+JobName = Annotated[
+    str, Form(r"[A-Za-z][A-Za-z0-9_.-]{0,14}", "a job name: a letter, then up to 14 of letters, digits, . _ -")
+]
 
 Word = Annotated[str, Form(r"[A-Za-z0-9_][A-Za-z0-9_.@:+=/-]{0,254}", "one word without spaces, quotes or commas")]
 
-GuestPath = Annotated[str, Form(r"(/[A-Za-z0-9_][A-Za-z0-9_.-]*){1,16}", "an absolute path in the guest without . or .. parts")]
+GuestPath = Annotated[
+    str, Form(r"(/[A-Za-z0-9_][A-Za-z0-9_.-]*){1,16}", "an absolute path in the guest without . or .. parts")
+]
 
 FilePath = Annotated[str, Form(r"[^\x00-\x1f\x7f]{1,4096}", "a path")]
 

@@ -10,7 +10,9 @@ from vtorque_spec.spec.base import FilePath, Form, GuestPath, Items, Model, Name
 
 Digest = Annotated[str, Form(r"[0-9a-f]{64}", "64 hexadecimal digits")]
 
-_IMAGE = r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]{0,62})(@sha256:(?P<sha256>[0-9a-f]{64})|:(?P<revision>[A-Za-z0-9._-]{1,63}))?"
+_IMAGE = (
+    r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]{0,62})(@sha256:(?P<sha256>[0-9a-f]{64})|:(?P<revision>[A-Za-z0-9._-]{1,63}))?"
+)
 
 
 class Image(Shorthand):
@@ -37,9 +39,12 @@ class Pinning(Shorthand):
     """Which host CPU runs which vCPU; short form: the mode."""
 
     shorthand: ClassVar[str] = "mode"
-    mode: Literal["auto", "none", "compact", "spread", "numad", "map", "file"] | None = Field(None, description="how CPUs are chosen")
+    mode: Literal["auto", "none", "compact", "spread", "numad", "map", "file"] | None = Field(
+        None, description="how CPUs are chosen"
+    )
     map: Annotated[Items[Annotated[int, Field(ge=0, le=65535)]], Field(min_length=1)] | None = Field(
-        None, description="for each vCPU the place of its CPU in the ascending list of the CPUs that the job was allotted, from 0"
+        None,
+        description="for each vCPU the place, from 0, of its CPU in the ascending list of the CPUs that the job was allotted",
     )
     file: FilePath | None = Field(None, description="a file that holds such a map")
 
@@ -66,9 +71,13 @@ class Iocm(Shorthand):
     """Cores of each node that do nothing but the guests' I/O; short form: true or false."""
 
     shorthand: ClassVar[str] = "enabled"
-    enabled: bool | None = Field(None, description="whether there are I/O cores; a mapping without this member says true")
+    enabled: bool | None = Field(
+        None, description="whether there are I/O cores; a mapping without this member says true"
+    )
     min_cores: Annotated[int, Field(ge=0, le=4096)] | None = Field(None, description="at least so many")
-    max_cores: Annotated[int, Field(ge=1, le=4096)] | None = Field(None, description="at most so many; reserved per node")
+    max_cores: Annotated[int, Field(ge=1, le=4096)] | None = Field(
+        None, description="at most so many; reserved per node"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -108,7 +117,9 @@ class Network(Shorthand):
 
     shorthand: ClassVar[str] = "name"
     name: Name | None = Field(None, description="name of the network at the site")
-    rdma: Literal["none", "sriov", "vdpa", "legacy"] | None = Field(None, description="how the guest reaches the RDMA fabric")
+    rdma: Literal["none", "sriov", "vdpa", "legacy"] | None = Field(
+        None, description="how the guest reaches the RDMA fabric"
+    )
 
 
 class Device(Model):

@@ -36,7 +36,12 @@ def parse_as(model: type[M], document: Document, report: Report) -> M | None:
     """Check a file against a model; None when there is a finding."""
     nulls = [path for path in paths_of(document.data) if path and value_at(document.data, path) is None]
     for path in nulls:
-        report.add(Code.NO_VALUE, f"`{label(path)}` has no value", document.key_span(path), help="give it one, or remove the line")
+        report.add(
+            Code.NO_VALUE,
+            f"`{label(path)}` has no value",
+            document.key_span(path),
+            help="give it one, or remove the line",
+        )
     try:
         spec = model.model_validate(document.data)
     except ValidationError as error:
@@ -84,9 +89,15 @@ def label(path: Path) -> str:
 # --- pydantic's errors in our words -----------------------------------------------------------------------------------
 
 _KINDS = {
-    "string_type": "text", "int_type": "a whole number", "int_from_float": "a whole number", "bool_type": "true or false",
-    "tuple_type": "a list", "model_type": "a mapping", "model_attributes_type": "a mapping", "dict_type": "a mapping",
-}  # fmt: skip
+    "string_type": "text",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "bool_type": "true or false",
+    "tuple_type": "a list",
+    "model_type": "a mapping",
+    "model_attributes_type": "a mapping",
+    "dict_type": "a mapping",
+}
 
 
 def _translate(item: Any, model: type[BaseModel], document: Document, report: Report) -> None:
@@ -149,7 +160,12 @@ def _not_allowed(path: Path, item: Any, context: Any, span: Span, document: Docu
     words = [word.strip("'") for word in context["expected"].replace(" or ", ", ").split(", ")]
     shown = label(_in_file(path, document))
     if path == ("apiVersion",):
-        report.add(Code.API_VERSION, f"`{item['input']}` is not a version that this program reads", span, help=f"write {words[0]}")
+        report.add(
+            Code.API_VERSION,
+            f"`{item['input']}` is not a version that this program reads",
+            span,
+            help=f"write {words[0]}",
+        )
         return
     meant = near_miss(item["input"], words) if isinstance(item["input"], str) else None
     hint = f"write `{meant}`" if meant else f"the words are {', '.join(words)}"
@@ -194,5 +210,3 @@ def _innermost(kind: Any) -> Any:
 
 def _is_model(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, BaseModel)
-
-

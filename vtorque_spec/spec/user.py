@@ -59,7 +59,9 @@ class EnvValue(Shorthand):
 
     shorthand: ClassVar[str] = "value"
     value: str | None = Field(None, description="the value; visible to others in the batch script")
-    from_file: FilePath | None = Field(None, description="a file whose text the job's own process reads when the job starts")
+    from_file: FilePath | None = Field(
+        None, description="a file whose text the job's own process reads when the job starts"
+    )
 
     @model_validator(mode="after")
     def one_way(self) -> Self:

@@ -21,68 +21,63 @@ APT_HELPER = Path("/usr/lib/apt/apt-helper")
 DEBIAN_URI = "http://deb.debian.org/debian"
 SECURITY_URI = "http://deb.debian.org/debian-security"
 
-_TARGET_FORMAT = "$(RELEASE) $(COMPONENT) $(SIGNED_BY) $(REPO_URI)"
+_TARGET = re.compile(r"(\S+) main (\S+:\S+)")
 _SETTING = re.compile(
-    r'Acquire::(?:https?::[\w:-]+|Retries|ForceIPv4|ForceIPv6|Check-Date|Check-Valid-Until) "[^"]+";', re.ASCII
+    r'Acquire::(?:https?::[\w:.-]+|Retries|ForceIPv4|ForceIPv6|Check-Date|Check-Valid-Until) "[^"]+";', re.ASCII
 )
 _PACKAGES_DIGEST = re.compile(r"^ ([0-9a-f]{64}) +\d+ main/binary-amd64/Packages$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
-class Mirror:
-    """One archive of Debian's: its address, and the keyring file that its signature is checked with."""
-
-    uri: str
-    keyring: str
-
-
-@dataclass(frozen=True, slots=True)
 class Archive:
-    """The archives of a build. `settings` is apt configuration text; `origin` says who named the mirrors."""
+    """The archives of a build, by address. `settings` is apt configuration text; `origin` says who named them."""
 
-    debian: Mirror
-    security: Mirror
+    debian: str
+    security: str
     settings: str
     origin: str
 
     @property
-    def suites(self) -> tuple[tuple[Mirror, str], ...]:
-        """Each suite to install from, with its mirror."""
+    def suites(self) -> tuple[tuple[str, str], ...]:
+        """Each suite to install from, with the address of its archive."""
         return (self.debian, SUITE), (self.debian, f"{SUITE}-updates"), (self.security, f"{SUITE}-security")
 
     @property
     def sources(self) -> str:
         """Return the text of an apt .sources file (deb822, see sources.list(5))."""
         return "\n".join(
-            f"Types: deb\nURIs: {mirror.uri}\nSuites: {suite}\nComponents: main\nSigned-By: {mirror.keyring}\n"
-            for mirror, suite in self.suites
+            f"Types: deb\nURIs: {uri}\nSuites: {suite}\nComponents: main\nSigned-By: {KEYRING}\n"
+            for uri, suite in self.suites
         )
 
 
 def archive_of_this_machine() -> Archive:
     """Ask apt for the mirrors, the proxy and the certificates that it uses; raises Fault VT0905 when apt cannot say."""
     release = platform.freedesktop_os_release()
-    codename = release.get("VERSION_CODENAME", "") if release["ID"] == "debian" else ""
-    mirrors = parse_targets(_apt("apt-get", "indextargets", "--format", _TARGET_FORMAT, "Created-By: Packages"))
-    debian = mirrors.get(codename)
-    security = mirrors.get(f"{codename}-security")
-    return Archive(
-        debian=debian or Mirror(DEBIAN_URI, str(KEYRING)),
-        security=security or Mirror(SECURITY_URI, str(KEYRING)),
-        settings=parse_settings(_apt("apt-config", "--no-empty", "dump")),
-        origin=f"{_who(debian)} named the mirror, {_who(security)} the security mirror",
-    )
+    targets = _apt("apt-get", "indextargets", "--format", "$(RELEASE) $(COMPONENT) $(REPO_URI)", "Created-By: Packages")
+    settings = parse_settings(_apt("apt-config", "--no-empty", "dump"))
+    if release.get("ID") != "debian":
+        return choose_mirrors("", "", settings)
+    return choose_mirrors(release.get("VERSION_CODENAME", ""), targets, settings)
 
 
-def parse_targets(text: str) -> dict[str, Mirror]:
-    """Read lines of _TARGET_FORMAT into suite -> mirror, for component main; the first source of a suite counts."""
-    found: dict[str, Mirror] = {}
-    for line in text.splitlines():
-        suite, component, keyring, uri = line.split(" ", 3)
-        if component == "main":
-            path = keyring if keyring.startswith("/") else str(KEYRING)
-            found.setdefault(suite, Mirror(uri.rstrip("/"), path))
-    return found
+def choose_mirrors(codename: str, targets: str, settings: str) -> Archive:
+    """Take the mirrors that serve Debian `codename` (text, empty on other systems) to this machine, else Debian's own.
+
+    `targets` has a line "SUITE COMPONENT URI" for each source that apt knows; the first of a suite counts.
+    """
+    named: dict[str, str] = {}
+    for match in map(_TARGET.fullmatch, targets.splitlines()):
+        if match:
+            named.setdefault(match[1], match[2].rstrip("/"))
+    debian, security = named.get(codename), named.get(f"{codename}-security")
+    missing = [suite for suite, uri in ((codename, debian), (f"{codename}-security", security)) if uri is None]
+    origin = "from this machine's apt sources"
+    if missing:
+        origin = f"this machine's apt sources do not name {' and '.join(missing)}, so Debian's own mirror serves"
+    if not codename:
+        origin = "Debian's own mirror, because this machine is not Debian"
+    return Archive(debian or DEBIAN_URI, security or SECURITY_URI, settings, origin)
 
 
 def parse_settings(text: str) -> str:
@@ -95,11 +90,11 @@ def archive_state(archive: Archive) -> str:
 
     Nothing is believed of it (the build checks signatures). Raises Fault VT0905 when a mirror cannot be read.
     """
-    return digest("archive", 1, [_packages_digest(mirror, suite) for mirror, suite in archive.suites])
+    return digest("archive", 1, [_packages_digest(uri, suite) for uri, suite in archive.suites])
 
 
-def _packages_digest(mirror: Mirror, suite: str) -> str:
-    uri = f"{mirror.uri}/dists/{suite}/InRelease"
+def _packages_digest(archive: str, suite: str) -> str:
+    uri = f"{archive}/dists/{suite}/InRelease"
     with tempfile.TemporaryDirectory() as directory:
         copy = Path(directory, "InRelease")
         _apt(str(APT_HELPER), "download-file", uri, str(copy))
@@ -119,7 +114,3 @@ def _apt(*argv: str) -> str:
             detail=(done.stdout + done.stderr).strip(),
         )
     return done.stdout
-
-
-def _who(mirror: Mirror | None) -> str:
-    return "this machine's apt" if mirror else "vtorque"

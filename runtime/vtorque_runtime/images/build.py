@@ -27,6 +27,9 @@ DEBS = Path("/var/cache/vtorque/debs")
 
 SEARCH_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 
+PRIVATE_MOUNTS = ("unshare", "--mount", "--")
+"""Starts a recipe so that no mount of its own outlives it, or stands in the way when its directory is removed."""
+
 NEEDS = (
     (str(APT_HELPER), "apt"),
     (str(KEYRING), "debian-archive-keyring"),
@@ -75,14 +78,14 @@ def build(name: str, store: Path, *, created: int, progress: Callable[[Progress]
     recipe = RECIPES / f"{name}.sh"
     with _one_build(progress) as lock:
         archive = archive_of_this_machine()
-        progress(Progress(0, 0, f"packages from {archive.debian.uri} and {archive.security.uri} ({archive.origin})"))
+        progress(Progress(0, 0, f"packages from {archive.debian} and {archive.security} ({archive.origin})"))
         made_from = {"recipe": digest("recipe", 1, recipe.read_text("utf-8")), "archive": archive_state(archive)}
         last = newest(store).get(name)
         if last is not None and {"recipe": last.recipe, "archive": last.archive} == made_from:
             progress(Progress(0, 0, f"reused {last.directory}: neither the recipe nor any package has changed"))
             return last.files(store)
         with staging(store) as directory, _apt_files(archive) as apt_files:
-            command = ["unshare", "--mount", "--", "bash", str(recipe), str(directory), str(DEBS), *apt_files]
+            command = [*PRIVATE_MOUNTS, "bash", str(recipe), str(directory), str(DEBS), *apt_files]
             run_recipe(command, progress, keep_open=(lock,))
             return publish(directory, describe(directory, name, created=created, **made_from))
 
