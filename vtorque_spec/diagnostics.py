@@ -25,7 +25,7 @@ class Code(Enum):
     NOT_A_MAPPING = ("VT0007", "the top level is not a mapping")
     NOT_UTF8 = ("VT0008", "the file is not UTF-8")
     TAB = ("VT0009", "a tab is used as indentation")
-    UNCLEAR_NUMBER = ("VT0010", "a number is written in a way that readers understand differently")
+    UNCLEAR_NUMBER = ("VT0010", "a number is written in a way that programs read differently")
     LIMIT = ("VT0011", "the file exceeds a limit of the language")
     BAD_KEY = ("VT0012", "a key is not plain text")
     CONTROL_CHARACTER = ("VT0013", "the file holds a control character")
@@ -40,7 +40,7 @@ class Code(Enum):
     BAD_QUANTITY = ("VT0107", "a quantity has no unit or an unknown one")
     NO_VALUE = ("VT0108", "a key has no value")
     EXACTLY_ONE = ("VT0109", "exactly one of several keys is needed")
-    BAD_LENGTH = ("VT0110", "a list or text is too short, too long or repeats itself")
+    BAD_LENGTH = ("VT0110", "a list has too few items")
     API_VERSION = ("VT0111", "the apiVersion is not one that this program reads")
     NOT_YET = ("VT0112", "this version does not honour the field yet")
 
@@ -66,6 +66,7 @@ class Code(Enum):
     IMAGE_NOT_BUILT = ("VT0502", "the image is not on this machine")
     IMAGE_DIGEST = ("VT0503", "the image is not the one that its digest names")
     IMAGE_MEMORY = ("VT0504", "the image needs more memory")
+    IMAGE_DISK = ("VT0505", "the image needs a larger root disk")
 
     MACHINE_PART_SIZE = ("VT0601", "the machine part is too large to travel")
     SCRIPT_SIZE = ("VT0602", "the batch script is too large")
@@ -90,6 +91,9 @@ class Code(Enum):
     HOOK_FAILED = ("VT0910", "a hook failed")
     LEFT_BEHIND = ("VT0911", "something of the job is still there after teardown")
     BUNDLE_REFUSED = ("VT0912", "the plan does not pass the runtime's own check")
+    GUEST_LOST = ("VT0913", "the guest was lost while the job ran")
+    NOT_SAFE = ("VT0914", "the runtime found no safe way to do its part")
+    USER_PART = ("VT0915", "the job's environment or scripts cannot be handed to the guest")
 
     def __init__(self, id: str, title: str, severity: Severity = Severity.ERROR) -> None:  # noqa: A002 - the word for it
         self.id = id
@@ -167,5 +171,6 @@ class Report:
 
 def near_miss(word: str, known: Iterable[str]) -> str | None:
     """Return the one of `known` that `word` most probably was meant to be."""
-    matches = get_close_matches(word.lower(), sorted(known), n=1, cutoff=0.6)
-    return matches[0] if matches else None
+    spelled = {name.lower(): name for name in sorted(known)}
+    matches = get_close_matches(word.lower(), spelled, n=1, cutoff=0.6)
+    return spelled[matches[0]] if matches else None

@@ -15,6 +15,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLStreamError
 
 from vtorque_spec.diagnostics import Code, Note, Report, Span
+from vtorque_spec.yaml_words import AT_THE_START, PROBLEMS, STARTS
 
 Path = tuple[str | int, ...]
 """Where a value stands in the data: ``("batch", "nodes")``, ``("mounts", 0)``."""
@@ -25,12 +26,14 @@ NODE_LIMIT = 4096
 SCALAR_LIMIT_BYTES = 64 * 1024
 INTEGER_LIMIT = 2**53
 
-_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x80-\x84\x86-\x9f\ufeff\ufffe\uffff]")
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _UNCLEAR = re.compile(r"[-+]?(0[0-9]+|0x[0-9a-fA-F_]+|0o[0-7_]+|0b[01_]+|[0-9][0-9_]*_[0-9_]*)")
 _WORDS = {"": None, "~": None, "null": None, "Null": None, "NULL": None,
           "true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}  # fmt: skip
+
+_INIT = "`vtorque init` writes a commented job file to start from"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,19 +66,26 @@ class Document:
         whole = self.span(path)
         if path in self.literals:
             at = whole.line + line
-            indent = self._indentation(whole)
+            indent = self._indentation(path)
             return Span(self.name, at + 1, indent + column + 1, at + 1, indent + column + length + 1)
         if whole.line == whole.end_line and line == 0:
-            quote = self.lines[whole.line - 1][whole.column - 1 : whole.column] in ("'", '"')
+            written = self.lines[whole.line - 1][whole.column - 1 : whole.end_column - 1]
+            quote = written[:1] in ("'", '"')
+            if quote and ("\\" in written or "''" in written):  # an escape is longer than what it stands for
+                return whole
             start = whole.column + quote + column
             return Span(self.name, whole.line, start, whole.line, start + length)
         return whole
 
-    def _indentation(self, block: Span) -> int:
+    def _indentation(self, path: Path) -> int:
         """Columns that every line of a literal block is indented by: its first line that is not blank tells."""
-        for line in self.lines[block.line : block.end_line]:
+        block = self.values[path]
+        text: Any = self.data
+        for part in path:
+            text = text[part]
+        for written, line in zip(self.lines[block.line :], str(text).split("\n"), strict=False):
             if line.strip():
-                return len(line) - len(line.lstrip(" "))
+                return len(written) - len(line)
         return 0
 
 
@@ -137,7 +147,7 @@ class _Builder:
         for number, line in enumerate(self.lines, 1):
             for match in _CONTROL.finditer(line):
                 place = Span(self.name, number, match.start() + 1, number, match.end() + 1)
-                what = f"the control character U+{ord(match[0]):04X}"
+                what = f"the file holds the control character U+{ord(match[0]):04X}"
                 self.report.add(Code.CONTROL_CHARACTER, what, place, help="remove it")
 
     def build(self) -> None:
@@ -155,16 +165,20 @@ class _Builder:
         next(events)  # the stream's start
         first = next(events)
         if type(first).__name__ == "StreamEndEvent":
-            self._stop(Code.EMPTY_FILE, "the file is empty", first, help="`vtorque init` writes a commented example")
+            self._stop(Code.EMPTY_FILE, "the file is empty", first, help=_INIT)
         if first.version or first.tags:
-            self._add(Code.TAG, "a YAML directive", first, help="remove the lines that start with %")
+            self._add(
+                Code.TAG, "the file starts with a YAML directive", first, help="remove the lines that start with %"
+            )
         root = next(events)
         if type(root).__name__ != "MappingStartEvent":
             kind = {"SequenceStartEvent": "a list", "AliasEvent": "an alias"}.get(type(root).__name__, "a single value")
             empty = type(root).__name__ == "ScalarEvent" and root.value == "" and not root.style
             if empty:
-                self._stop(Code.EMPTY_FILE, "the file holds no data", root, help="`vtorque init` writes an example")
-            self._stop(Code.NOT_A_MAPPING, f"the top level is {kind}, not a mapping", root, help="write `key: value`")
+                self._stop(Code.EMPTY_FILE, "the file holds no data", first, help=_INIT)
+            self._stop(
+                Code.NOT_A_MAPPING, f"the top level is {kind}, not a mapping", root, help="write lines of `key: value`"
+            )
         self.data = self._node(root, events, ())
         next(events)  # the document's end
         second = next(events)
@@ -181,7 +195,7 @@ class _Builder:
             self._stop(Code.LIMIT, f"values are nested more than {DEPTH_LIMIT} deep", event)
         kind = type(event).__name__
         if kind == "AliasEvent":
-            self._add(Code.ANCHOR, f"the alias `*{event.anchor}`", event, help="write the value out")
+            self._add(Code.ANCHOR, f"the language has no aliases: `*{event.anchor}`", event, help="write the value out")
             return None
         self._plainness(event)
         self.values[path] = self._span(event)
@@ -200,7 +214,7 @@ class _Builder:
             inner = (*path, key)
             if key in data:
                 first = Note(f"`{key}` is first said here", self.keys[inner])
-                self._add(Code.DUPLICATE_KEY, f"the key `{key}` is there twice", event, notes=[first])
+                self._add(Code.DUPLICATE_KEY, f"the key `{key}` is there twice", event, notes=[first], help="keep one")
                 self._node(next(events), events, (*path, f"{key} (again)"))
                 continue
             self.keys[inner] = self._span(event)
@@ -236,6 +250,9 @@ class _Builder:
         if len(text) > SCALAR_LIMIT_BYTES or len(text.encode()) > SCALAR_LIMIT_BYTES:
             self._add(Code.LIMIT, f"the text has more than {SCALAR_LIMIT_BYTES // 1024} KiB", event)
             return None
+        if "\0" in text:  # written as an escape
+            self._add(Code.CONTROL_CHARACTER, "the text holds the character U+0000", event, help="remove the `\\0`")
+            return None
         if not event.implicit[0] or event.style:  # quoted, a block, or tagged
             return text
         if text in _WORDS:
@@ -243,11 +260,8 @@ class _Builder:
         if _INTEGER.fullmatch(text):
             return self._integer(text, event)
         if _UNCLEAR.fullmatch(text):
-            decimal = text.replace("_", "").lstrip("0") if text.replace("_", "").isdecimal() else "a decimal number"
-            hint = f'write {decimal or 0} for the number, or "{text}" for the text'
-            self._add(
-                Code.UNCLEAR_NUMBER, f"`{text}` is read as different numbers by different readers", event, help=hint
-            )
+            hint = f'write {_decimal(text)} for the number, or "{text}" for the text'
+            self._add(Code.UNCLEAR_NUMBER, f"`{text}` is not the same number to every program", event, help=hint)
             return None
         if _FLOAT.fullmatch(text):
             return float(text.replace(".inf", "inf").replace(".nan", "nan")) if text[-1:].isdigit() else text
@@ -255,15 +269,23 @@ class _Builder:
 
     def _integer(self, text: str, event: Any) -> int | None:
         if len(text) > 17 or abs(int(text)) >= INTEGER_LIMIT:
-            self._add(Code.LIMIT, "the number is not below 2^53", event)
+            self._add(Code.LIMIT, "the number is not below 2^53", event, help="put it in quotes if it is text")
             return None
         return int(text)
 
     def _plainness(self, event: Any) -> None:
         if event.anchor is not None:
-            self._add(Code.ANCHOR, f"the anchor `&{event.anchor}`", event, help="remove it, and write the value out")
+            self._add(
+                Code.ANCHOR,
+                f"the language has no anchors: `&{event.anchor}`",
+                event,
+                help="remove it, and write values out",
+            )
         if event.tag is not None:
-            self._add(Code.TAG, f"the tag `{event.tag}`", event, help="remove it; quote the value if it is text")
+            tag = event.tag.replace("tag:yaml.org,2002:", "!!")
+            self._add(
+                Code.TAG, f"the language has no tags: `{tag}`", event, help="remove it; quote the value if it is text"
+            )
 
     # --- places -----------------------------------------------------------------------------------------------------
 
@@ -297,12 +319,20 @@ class _Builder:
         if line[mark.column : mark.column + 1] == "\t" or "tab character" in (error.problem or ""):
             self.report.add(Code.TAB, "a tab is used as indentation", place, help="indent with spaces")
             return
-        notes = []
-        if error.context and error.context_mark is not None:
-            at = error.context_mark
-            there = Span(self.name, at.line + 1, at.column + 1, at.line + 1, at.column + 2)
-            notes = [Note(error.context, there)]
-        self.report.add(Code.YAML_SYNTAX, str(error.problem or error), place, notes=notes)
+        start, notes = error.context_mark, []
+        message, hint = PROBLEMS.get(error.problem, (str(error.problem or error), None))
+        if start is not None and (error.problem in AT_THE_START or (start.line < mark.line and not line.strip())):
+            place = Span(self.name, start.line + 1, start.column + 1, start.line + 1, start.column + 2)
+        elif start is not None and error.context in STARTS:
+            there = Span(self.name, start.line + 1, start.column + 1, start.line + 1, start.column + 2)
+            notes = [Note(STARTS[error.context], there)]
+        self.report.add(Code.YAML_SYNTAX, message, place, notes=notes, help=hint)
+
+
+def _decimal(text: str) -> int:
+    """Read an unclear number the likeliest way: a prefix names its base, leading zeros mean nothing."""
+    digits = text.replace("_", "")
+    return int(digits, 0) if digits.lstrip("+-")[1:2].isalpha() else int(digits)
 
 
 class _Stop(Exception):  # noqa: N818 - ends the walk, tells of no error

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vtorque_spec.canonical import canonical_json
+from pydantic import ValidationError
+
+from vtorque_spec.canonical import DecodeError, canonical_json
 from vtorque_spec.carrier import USER_FIELDS, MachinePart, decode_machine_part, encode_machine_part, encode_user_part
 from vtorque_spec.diagnostics import Code, Diagnostic, Report
 from vtorque_spec.document import Document, read
@@ -153,7 +155,10 @@ def job_from_machine_part(text: str, site: Site, context: Context, report: Repor
     """
     part = decode_machine_part(text)
     normal = NormalForm({**part.job, "run": {"text": ":"}}, {})
-    parse_normal(normal.data)
+    try:
+        parse_normal(normal.data)
+    except ValidationError as error:
+        raise DecodeError(f"the machine part is no job: {error.error_count()} members do not fit") from None
     check_honoured(normal, report)
     effective = None if report.failed else apply_policy(normal, site, context, report)
     job = resolve(effective, normal, site, report) if effective else None

@@ -39,7 +39,9 @@ class _Embed:
             at: DataPath = ("run", "text") if ("run", "text") in self.document.values else ("run",)
             self._warn_of_directives(spec.run.text, at)
             return Script(spec.run.text, ())
-        text = self._read(spec.run.script or "", ("run", "script"))
+        if spec.run.script is None:
+            return None  # an OSv command, which `check_honoured` tells of
+        text = self._read(spec.run.script, ("run", "script"))
         return None if text is None else Script(text, spec.run.args or ())
 
     def hook(self, hook: Hook, name: str) -> Script | None:

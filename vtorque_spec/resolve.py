@@ -109,11 +109,20 @@ def _image(spec: JobSpec, normal: NormalForm, site: Site, report: Report) -> Cat
         report.add(
             Code.GUEST_MISMATCH, message, normal.at(("guest",)), help="remove `guest`: it follows from the image"
         )
-    if _said(spec.memory) < image.min_memory:
-        need = print_size(image.min_memory)
-        message = f"the image `{image.name}` needs {need}, the guest has {print_size(_said(spec.memory))}"
-        report.add(Code.IMAGE_MEMORY, message, normal.at(("memory",)), help=f"write `memory: {need}` or more")
+    _check_least(image, spec, normal, report)
     return image
+
+
+def _check_least(image: CatalogueImage, spec: JobSpec, normal: NormalForm, report: Report) -> None:
+    memory, disk = _said(spec.memory), _said(_said(spec.root_disk).size)
+    if memory < image.min_memory:
+        need = print_size(image.min_memory)
+        message = f"the image `{image.name}` needs {need}, the guest has {print_size(memory)}"
+        report.add(Code.IMAGE_MEMORY, message, normal.at(("memory",)), help=f"write `memory: {need}` or more")
+    if disk < image.min_disk:
+        need = print_size(image.min_disk)
+        message = f"the image `{image.name}` has {need}, the root disk above it {print_size(disk)}"
+        report.add(Code.IMAGE_DISK, message, normal.at(("root_disk", "size")), help=f"write `size: {need}` or more")
 
 
 def _check_pinning(spec: JobSpec, normal: NormalForm, report: Report) -> None:

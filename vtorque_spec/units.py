@@ -1,6 +1,7 @@
 """Quantities: sizes in bytes and durations in seconds; parse and print, nothing else."""
 
 import re
+from fractions import Fraction
 
 _SIZE_UNITS = {
     "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40,
@@ -8,7 +9,7 @@ _SIZE_UNITS = {
 }  # fmt: skip
 _DURATION_UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 
-SIZE_PATTERN = r"[1-9][0-9]{0,14} ?(B|KiB|MiB|GiB|TiB|kB|MB|GB|TB)"
+SIZE_PATTERN = r"[1-9][0-9]{0,15} ?(B|KiB|MiB|GiB|TiB|kB|MB|GB|TB)"
 DURATION_PATTERN = r"([0-9]{1,4}:[0-5][0-9]:[0-5][0-9]|[1-9][0-9]{0,8} ?(s|m|min|h|d))"
 
 
@@ -27,16 +28,24 @@ def parse_size(text: str) -> int:
         raise QuantityError(f"`{text}` is not a size", "write a whole number and a unit, as in 24GiB")
     number, unit = match.groups()
     if not unit:
-        raise QuantityError(f"`{text}` has no unit", f"write the unit, as in {number}GiB or {number}MiB")
+        raise QuantityError(
+            f"`{text}` has no unit", f"write a whole number and a unit, as in {number}GiB or {number}MiB"
+        )
     if unit not in _SIZE_UNITS:
         meant = {"k": "KiB", "m": "MiB", "g": "GiB", "t": "TiB"}.get(unit[0].lower())
         hint = f"write {number}{meant}" if meant else "the units are B, KiB, MiB, GiB, TiB, kB, MB, GB and TB"
         raise QuantityError(f"`{unit}` is not a unit of size", hint)
     if not re.fullmatch(SIZE_PATTERN, text):
-        raise QuantityError(
-            f"`{text}` is not a whole number above zero", "write a whole number without leading zeros, as in 1536MiB"
-        )
+        raise _not_whole(text, unit)
     return int(number) * _SIZE_UNITS[unit]
+
+
+def _not_whole(text: str, unit: str) -> QuantityError:
+    size_bytes = Fraction(text.removesuffix(unit).strip()) * _SIZE_UNITS[unit]
+    if size_bytes == 0:
+        return QuantityError(f"`{text}` is no size at all", "write a size above zero")
+    hint = f"write {print_size(int(size_bytes))}" if size_bytes.denominator == 1 else "write it in a smaller unit"
+    return QuantityError(f"`{text}` is not a whole number without leading zeros", hint)
 
 
 def print_size(size_bytes: int) -> str:
@@ -58,9 +67,16 @@ def parse_duration(text: str) -> int:
     match = re.fullmatch(r"([1-9][0-9]{0,8}) ?(s|m|min|h|d)", text)
     if match is None:
         if text.isdecimal():
-            raise QuantityError(f"`{text}` has no unit", f"write the unit, as in {text}s, or HH:MM:SS")
-        raise QuantityError(f"`{text}` is not a duration", "write HH:MM:SS, or a whole number and s, min, h or d")
+            raise QuantityError(f"`{text}` has no unit", f"write the unit, as in {text}s, or HH:MM:SS in quotes")
+        raise QuantityError(f"`{text}` is not a duration", _duration_hint(text))
     return int(match[1]) * _DURATION_UNITS[match[2]]
+
+
+def _duration_hint(text: str) -> str:
+    match = re.fullmatch(r"([1-9][0-9]{0,8}) ?([smhdSMHD])[a-z]*", text)
+    if match is None:
+        return 'write "HH:MM:SS", or a whole number above zero and s, min, h or d'
+    return f"write {match[1]} {'min' if match[2] in 'mM' else match[2].lower()}"
 
 
 def print_duration(seconds: int) -> str:

@@ -31,10 +31,14 @@ class Limits:
 
 
 def call_as(
-    uid: int, gid: int, groups: Sequence[int], function: Callable[..., bytes], *arguments: object,
-    limits: Limits = Limits(),  # noqa: B008 - frozen
-) -> bytes:  # fmt: skip
-    """Return `function(*arguments)`, computed as `uid` with exactly these groups, an empty environment and few open files.
+    uid: int,
+    gid: int,
+    groups: Sequence[int],
+    function: Callable[..., bytes],
+    *arguments: object,
+    limits: Limits = Limits(),
+) -> bytes:
+    """Return `function(*arguments)`, computed as `uid` with exactly these groups and an empty environment.
 
     The caller is root or `uid` itself. A Fault that the function raises is raised here again; anything else that goes
     wrong is a Fault VT0914.
@@ -54,9 +58,14 @@ def call_as(
 
 
 def _in_child(
-    writer: int, uid: int, gid: int, groups: Sequence[int], function: Callable[..., bytes], arguments: tuple[object, ...],
+    writer: int,
+    uid: int,
+    gid: int,
+    groups: Sequence[int],
+    function: Callable[..., bytes],
+    arguments: tuple[object, ...],
     limits: Limits,
-) -> NoReturn:  # fmt: skip
+) -> NoReturn:
     try:
         answer = b""
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -69,7 +78,7 @@ def _in_child(
     except Fault as fault:
         members = {"code": fault.code, "message": fault.message, "help": fault.help, "detail": fault.detail}
         answer = _FAULT + json.dumps(members).encode()
-    except BaseException as error:  # noqa: B036 - the child must not return into the parent's code, whatever comes
+    except BaseException as error:  # the child must not return into the parent's code, whatever comes
         answer = _ERROR + f"{type(error).__name__}: {error}"[:1000].encode("utf-8", "replace")
     try:
         with os.fdopen(writer, "wb") as pipe:
@@ -120,8 +129,9 @@ def _read(reader: int, limits: Limits) -> bytes:
 
 
 def _opened(answer: bytes, status: int) -> bytes:
-    length, kind, content = answer[:_LENGTH_BYTES], answer[_LENGTH_BYTES : _LENGTH_BYTES + 1], answer[_LENGTH_BYTES + 1 :]
-    whole = int.from_bytes(length, "big") == len(kind) + len(content)
+    length, told = answer[:_LENGTH_BYTES], answer[_LENGTH_BYTES:]
+    kind, content = told[:1], told[1:]
+    whole = int.from_bytes(length, "big") == len(told)
     if whole and kind == _RESULT:
         return content
     if whole and kind == _FAULT:

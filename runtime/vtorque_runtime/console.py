@@ -17,7 +17,9 @@ _PRINTED = ("cloud-init", "mounts", "ready")
 class Console:
     """The console in the file `source`, which libvirt makes and may replace by a fresh one when it has grown."""
 
-    def __init__(self, source: Path, nonce: str, copy: Path | None = None, owner: tuple[int, int] | None = None) -> None:
+    def __init__(
+        self, source: Path, nonce: str, copy: Path | None = None, owner: tuple[int, int] | None = None
+    ) -> None:
         """`copy`, made here in a directory of the caller's own, is given to `owner` (uid, gid)."""
         self.phase: str | None = None
         """The last phase that the guest reached."""

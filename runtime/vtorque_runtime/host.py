@@ -2,11 +2,13 @@
 
 import os
 import re
+import subprocess
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
+from vtorque_spec.fault import Fault
 from vtorque_spec.plan import Cell
 
 _SYS = Path("/sys/devices/system")
@@ -39,7 +41,7 @@ class HostFacts:
 
 
 def facts(hypervisor: Prober) -> HostFacts:
-    """Find out; takes about a second where /dev/kvm exists. Raises Fault VT0902 when libvirt goes away."""
+    """Find out; takes about a second where KVM works. Raises Fault VT0905 without QEMU."""
     online = _online()
     kvm_fault = _kvm_fault(hypervisor)
     return HostFacts(
@@ -71,8 +73,10 @@ def _cells(online: set[int]) -> tuple[Cell, ...]:
         cpus = tuple(cpu for cpu in cpu_list((node / "cpulist").read_text(encoding="ascii")) if cpu in online)
         if cpus:
             found.append(Cell(int(node.name[4:]), cpus, _meminfo(node / "meminfo", "MemTotal")))
-    whole = Cell(0, tuple(sorted(online)), _meminfo(Path("/proc/meminfo"), "MemTotal"))
-    return tuple(found) or (whole,)
+    if len(found) > 1:
+        return tuple(found)
+    # memory that was added while the host runs may be in no node's account, so a single cell has all of it
+    return (Cell(found[0].id if found else 0, tuple(sorted(online)), _meminfo(Path("/proc/meminfo"), "MemTotal")),)
 
 
 def _meminfo(path: Path, field: str) -> int:
@@ -83,15 +87,40 @@ def _meminfo(path: Path, field: str) -> int:
 
 
 def _kvm_fault(hypervisor: Prober) -> str | None:
-    """/dev/kvm may exist and not work, so a domain is started, with its CPUs stopped."""
+    """/dev/kvm may exist and not work, so a machine is started with its CPUs stopped: by us, then by libvirt.
+
+    QEMU alone answers at once when the kernel can't; libvirt then tells whether QEMU may, as the user it runs it as.
+    """
     if not Path("/dev/kvm").exists():
         return "no /dev/kvm"
-    words = hypervisor.try_domain(_PROBE.format(uuid=uuid.uuid4()))
-    if words is None:
-        return None
-    return words.strip().splitlines()[-1][:100]
+    words = _qemu_fault() or hypervisor.try_domain(_PROBE.format(uuid=uuid.uuid4()))
+    return None if words is None else re.sub(r"^.*qemu-system-x86_64: ", "", words.strip().splitlines()[-1])[:100]
 
 
+def _qemu_fault() -> str | None:
+    try:
+        done = subprocess.run(
+            _QEMU,
+            input=_QUIT,
+            capture_output=True,
+            timeout=_QEMU_LIMIT_S,
+            check=False,
+            encoding="utf-8",
+            errors="replace",
+        )
+    except FileNotFoundError:
+        raise Fault("VT0905", f"this host has no {_QEMU[0]}", help="apt install qemu-system-x86") from None
+    except subprocess.TimeoutExpired:
+        return f"QEMU did not start within {_QEMU_LIMIT_S} s"
+    return None if done.returncode == 0 else done.stderr.strip() or f"QEMU ended with {done.returncode}"
+
+
+_QEMU_LIMIT_S = 10
+_QEMU = (
+    *("qemu-system-x86_64", "-accel", "kvm", "-cpu", "host", "-machine", "q35", "-m", "32"),
+    *("-nodefaults", "-display", "none", "-S", "-qmp", "stdio"),
+)
+_QUIT = '{"execute": "qmp_capabilities"}{"execute": "quit"}'
 _PROBE = """\
 <domain type='kvm'>
   <name>vt-probe-{uuid}</name>

@@ -118,8 +118,8 @@ class Hypervisor:
 
 
 _HELP = {
-    "qemu:///system": "start the daemon (systemctl start libvirtd), or without systemd: virtlogd -d && libvirtd -d",
-    "qemu:///session": "install libvirt-daemon; the session daemon starts by itself and needs a writable XDG_RUNTIME_DIR",
+    "qemu:///system": "start it: systemctl start libvirtd; without systemd: virtlogd -d && libvirtd -d",
+    "qemu:///session": "the session daemon starts by itself: install libvirt-daemon, set a writable XDG_RUNTIME_DIR",
 }
 
 

@@ -24,7 +24,7 @@ _HOST_NAME_LIMIT = 50
 
 @dataclass
 class Reserved:
-    """What the node holds for one job that may be prepared now. Leaving the block gives all of it back, and undoes the job.
+    """What the node holds for one job that may be prepared now; leaving the block gives it back and undoes the job.
 
     `facts` is what was found here, in one line for a person. The private login key is in no context and no plan.
     """
@@ -160,5 +160,3 @@ def _group_name(gid: int) -> str:
         return grp.getgrgid(gid).gr_name
     except KeyError:
         return f"gid{gid}"
-
-

@@ -23,7 +23,7 @@ _TOMBSTONE = {"tombstone": True}
 T = TypeVar("T")
 
 
-class Buried(Exception):
+class BuriedError(Exception):
     """A step was to start after the tombstone: the job is being torn down."""
 
 
@@ -40,10 +40,10 @@ class Journal:
         _sync_directory(self.path.parent)
 
     def step(self, undo: object, act: Callable[[], T]) -> T:
-        """Record `undo` (a dataclass or a mapping), then `act`. Raises Buried after the tombstone, and what `act` raises."""
+        """Record `undo` (a dataclass or a mapping), then `act`. Raises BuriedError after the tombstone."""
         with self._locked() as descriptor:
             if _TOMBSTONE in self.records():
-                raise Buried(str(self.path))
+                raise BuriedError(str(self.path))
             _append(descriptor, undo)
             return act()
 

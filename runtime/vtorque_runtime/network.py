@@ -1,4 +1,4 @@
-"""The isolated libvirt network of one job in the system lane. Addresses come from a table by slot number, never from a hash.
+"""The isolated libvirt network of one job in the system lane; addresses come from a table, never from a hash.
 
 Slot n has the n-th /30 of 10.213.0.0/16: the host is .1 of it, the guest .2.
 """

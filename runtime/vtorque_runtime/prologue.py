@@ -38,7 +38,7 @@ def apply(bundle: NodeBundle, reserved: Reserved, hypervisor: Creator, proceed: 
     """Bring the guests of the plan up to the moment when their CPUs run.
 
     `proceed` is called between the steps and may raise to stop there. Undoing is the caller's, by `epilogue.apply`.
-    Raises Fault VT0503 (the image changed), VT0903, VT0905, VT0906, VT0912, VT0914, and `journal.Buried`.
+    Raises Fault VT0503 (the image changed), VT0903, VT0905, VT0906, VT0912, VT0914, and `journal.BuriedError`.
     """
     plan, journal, directory = bundle.plan, reserved.spool.journal, reserved.spool.path
     recheck(bundle, reserved.context)
@@ -92,9 +92,16 @@ def _make_overlay(overlay: Disk, size_bytes: int) -> None:
     argv = ["qemu-img", "create", "-q", "-f", overlay.format, *base, overlay.file, str(size_bytes)]
     try:
         done = subprocess.run(
-            argv, env=_PATH, stdin=subprocess.DEVNULL, capture_output=True, timeout=_IMAGE_TOOL_LIMIT_S, umask=0o077,
-            check=False, encoding="utf-8", errors="replace",
-        )  # fmt: skip
+            argv,
+            env=_PATH,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_IMAGE_TOOL_LIMIT_S,
+            umask=0o077,
+            check=False,
+            encoding="utf-8",
+            errors="replace",
+        )
     except FileNotFoundError:
         raise Fault("VT0905", "this host has no qemu-img", help="apt install qemu-utils") from None
     except subprocess.TimeoutExpired:
@@ -130,5 +137,3 @@ def _make_network(guest: Guest, reserved: Reserved, hypervisor: Creator) -> None
         xml = network_xml(card, reserved.registration.network_slot, identity)
         undo = NetworkUndo("network", hypervisor.uri, identity)
         reserved.spool.journal.step(undo, lambda: hypervisor.create_network(xml))
-
-

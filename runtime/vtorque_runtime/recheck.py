@@ -1,6 +1,6 @@
-"""Root checks what an unprivileged child made before it acts on it: a NodeBundle against the context that root gave.
+"""Before root acts on what an unprivileged child made, it checks it: a NodeBundle against the context that root gave.
 
-Nothing here trusts the bundle; every difference is a Fault VT0912 that names it. Whether the domain XML is what the plan
+Nothing here trusts the bundle; a difference is a Fault VT0912 that names it. Whether the domain XML is what the plan
 says is not taken on trust either: each path in it must be one of the plan's.
 """
 
@@ -28,8 +28,10 @@ def recheck(bundle: NodeBundle, context: NodeContext) -> None:
     for name in ("version", "job_id", "node", "lane", "login", "spool"):
         _same(f"the plan's {name}", getattr(plan, name), getattr(context, name))
     _require(plan.image in context.images, "the plan's image is not one of this node's")
-    _require(len(plan.guests) == len(context.slots), "the plan has another number of guests than the context has slots")
-    _require(min(plan.walltime_s, plan.boot_timeout_s, plan.grace_s + 1) > 0, "the plan has a time limit below its least")
+    _require(len(plan.guests) == len(context.slots), "the plan has not one guest for each slot")
+    _require(
+        min(plan.walltime_s, plan.boot_timeout_s, plan.grace_s + 1) > 0, "the plan has a time limit that is too short"
+    )
     for guest, slot in zip(plan.guests, context.slots, strict=True):
         _check_guest(guest, slot, plan, context)
     memory = sum(guest.machine.memory_bytes for guest in plan.guests)
@@ -81,9 +83,14 @@ def _check_paths(guest: Guest, plan: NodePlan) -> None:
     _same("a machine's console", machine.console_log, f"{directory}/console.log")
     _require(len(machine.disks) == 2, "a machine has other disks than an overlay and a seed")
     overlay, seed = overlay_and_seed(guest)
-    _same("a machine's overlay", (overlay.format, overlay.backing, overlay.backing_format, overlay.read_only),
-          ("qcow2", image.disk, image.disk_format, False))  # fmt: skip
-    _same("a machine's seed", (seed.format, seed.backing, seed.backing_format, seed.read_only), ("raw", None, None, True))
+    _same(
+        "a machine's overlay",
+        (overlay.format, overlay.backing, overlay.backing_format, overlay.read_only),
+        ("qcow2", image.disk, image.disk_format, False),
+    )
+    _same(
+        "a machine's seed", (seed.format, seed.backing, seed.backing_format, seed.read_only), ("raw", None, None, True)
+    )
     for disk in machine.disks:
         name = disk.file.removeprefix(f"{directory}/")
         _require(_FILE_NAME.fullmatch(name) is not None, f"a disk is not one of the guest's own files: {disk.file!r}")
@@ -102,7 +109,9 @@ def _check_files(bundle: NodeBundle) -> None:
         wanted |= {f"vm{guest.index}/domain.xml"} | {f"vm{guest.index}/seed/{name}" for name in SEED_FILES}
     paths = [artifact.path for artifact in bundle.files]
     _same("the bundle's files", sorted(paths), sorted(wanted))
-    _require(all(len(artifact.text) <= FILE_LIMIT_BYTES for artifact in bundle.files), "a file of the bundle is too long")
+    _require(
+        all(len(artifact.text) <= FILE_LIMIT_BYTES for artifact in bundle.files), "a file of the bundle is too long"
+    )
     for guest in bundle.plan.guests:
         _check_domain(domain_xml(bundle, guest), guest, bundle.plan.image)
 

@@ -12,7 +12,7 @@ ENDING = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
 """Those that ask a program to end."""
 
 
-class Interrupted(Exception):
+class SignalledError(Exception):
     """The job is to end at once, because of signal `number`; the shell's exit code for that is 128 + number."""
 
     def __init__(self, number: int) -> None:
@@ -63,10 +63,10 @@ class Signals:
         return taken
 
     def check(self) -> None:
-        """Raise Interrupted when a signal that asks to end came; forget the others: nothing is there to get them."""
+        """Raise SignalledError when a signal that asks to end came; forget the others: nothing is there to get them."""
         for number in self.take():
             if number in ENDING:
-                raise Interrupted(number)
+                raise SignalledError(number)
 
     def _caught(self, number: int, _frame: object) -> None:
         self._queue.append(number)

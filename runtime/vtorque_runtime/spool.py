@@ -39,7 +39,7 @@ NETWORK_SLOTS = 2**14
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """Who holds a job of the user `uid`: process `pid`, its start time (clock ticks), the host boot; since `started_s` (Unix)."""
+    """Who holds a job of the user `uid`: process `pid`, its start in clock ticks, the host boot, since when (Unix)."""
 
     version: int
     job_id: str
@@ -103,7 +103,8 @@ class Registry:
             taken = {known.network_slot for known in self.registrations()}
             slot = next((n for n in range(NETWORK_SLOTS) if n not in taken), None)
             if slot is None or spool.path.exists():
-                raise Fault("VT0914", f"no room for job {job_id}: {'its id' if spool.path.exists() else 'every network'} is taken")
+                taken_up = "its id" if spool.path.exists() else "every network"
+                raise Fault("VT0914", f"no room for job {job_id}: {taken_up} is taken")
             pid = os.getpid()
             held = Registration(
                 VERSION, job_id, self.lane, uid, pid, start_ticks(pid) or 0, boot_id(), int(time.time()), slot
@@ -126,7 +127,7 @@ class Registry:
         return found
 
     def remove(self, spool: Spool) -> None:
-        """Remove the job's directory, the registration last but one: a crash in between leaves a job that can be reaped."""
+        """Remove the job's directory, registration and journal last: a crash in between leaves what can be reaped."""
         with self._locked():
             if spool.path.exists():
                 last = {spool.registration.name, spool.journal.path.name}
@@ -213,6 +214,5 @@ def _make_directory(path: Path, mode: int) -> None:
 def _check_directory(path: Path, forbidden: int) -> None:
     found = path.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & forbidden:
-        raise Fault(
-            "VT0914", f"{path} is not a directory that only uid {os.geteuid()} can write", help=f"remove {path}; it is made anew"
-        )
+        message = f"{path} is not a directory that only uid {os.geteuid()} can write"
+        raise Fault("VT0914", message, help=f"remove {path}; it is made anew")

@@ -5,12 +5,16 @@ setpriv(1) drops to the owner for good; it also ends each client when the caller
 """
 
 import os
+import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 from vtorque_spec.fault import Fault
 from vtorque_spec.plan import BridgeNic, Guest, Login
+
+FAILED = 255
+"""The exit code of a client that failed itself."""
 
 CONNECT_LIMIT_S = 10
 _ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C"}
@@ -77,27 +81,31 @@ def start(access: Access, command: str) -> subprocess.Popen[bytes]:
 def call(access: Access, command: str, *, limit_s: float, stdin: bytes = b"") -> tuple[int, bytes, str]:
     """Run one short command to its end; return exit code, output, and what it or ssh said on standard error.
 
-    The exit code is 255 when ssh failed or took longer than `limit_s`.
+    The exit code is FAILED when ssh failed or took longer than `limit_s`.
     """
     with _start(argv(access, command), stdin=subprocess.PIPE) as process:
         try:
             output, said = process.communicate(stdin, timeout=limit_s)
         except subprocess.TimeoutExpired:
             process.kill()
-            return 255, b"", f"no answer within {limit_s:.0f} s"
+            return FAILED, b"", f"no answer within {limit_s:.0f} s"
     return process.returncode, output, said.decode("utf-8", "replace").strip()
 
 
 def _start(command_line: list[str], stdin: int) -> subprocess.Popen[bytes]:
     """In a process group of its own: a terminal's Ctrl-C is the caller's to forward."""
-    try:
-        return subprocess.Popen(
-            command_line, env=_ENVIRONMENT, cwd="/", process_group=0,
-            stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )  # fmt: skip
-    except FileNotFoundError:
-        hint = "apt install openssh-client util-linux"
-        raise Fault("VT0905", f"this host lacks {command_line[0]}", help=hint) from None
+    for tool in ("setpriv", "ssh"):
+        if shutil.which(tool, path=_ENVIRONMENT["PATH"]) is None:
+            raise Fault("VT0905", f"this host has no {tool}", help="apt install openssh-client util-linux")
+    return subprocess.Popen(
+        command_line,
+        env=_ENVIRONMENT,
+        cwd="/",
+        process_group=0,
+        stdin=stdin,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
 
 
 def _as_owner(login: Login) -> list[str]:

@@ -4,6 +4,7 @@
 """
 
 import contextlib
+import ctypes
 import fcntl
 import os
 import signal
@@ -18,6 +19,8 @@ from typing import IO, NoReturn
 LOCK = Path("/run/vtorque-tests-libvirtd.lock")
 """Held shared by everyone who uses the daemon, exclusively by who starts or ends it: test runs may overlap."""
 
+KVM = Path("/dev/kvm")
+REAP = "--reap"
 DAEMONS = ("virtlogd", "libvirtd")
 PATIENCE_S = 60
 
@@ -41,7 +44,7 @@ class Libvirtd:
                 self._output[name] = tempfile.TemporaryFile()
                 # A session of its own: Ctrl-C is for the tests, which then end the daemons in order.
                 self._running[name] = subprocess.Popen(
-                    [name], stdin=subprocess.DEVNULL, stdout=self._output[name], stderr=subprocess.STDOUT,
+                    [sys.executable, __file__, REAP, name], stdin=subprocess.DEVNULL, stdout=self._output[name], stderr=subprocess.STDOUT,
                     start_new_session=True, env=os.environ | {"PATH": os.environ.get("PATH", "") + ":/usr/sbin:/sbin"},
                 )  # fmt: skip
         deadline = time.monotonic() + PATIENCE_S
@@ -100,13 +103,46 @@ def running_libvirtd() -> Iterator[Libvirtd]:
             stack.callback(daemon.close)
             stack.callback(fcntl.flock, lock, fcntl.LOCK_EX)
             if not answers():
+                stack.enter_context(kvm_for_qemu())
                 daemon.start()
             fcntl.flock(lock, fcntl.LOCK_SH)
         yield daemon
 
 
+@contextlib.contextmanager
+def kvm_for_qemu() -> Iterator[None]:
+    """Let QEMU's own user open /dev/kvm where no udev has: else libvirt finds KVM as root, finds it missing as that
+    user, and asks every QEMU for its capabilities anew, tens of times for each domain.
+    """
+    mode = KVM.stat().st_mode & 0o777 if KVM.exists() else 0o666
+    if mode != 0o600:
+        yield
+        return
+    KVM.chmod(0o666)
+    try:
+        yield
+    finally:
+        KVM.chmod(mode)
+
+
+def reap(name: str) -> int:
+    """Run the daemon `name` and reap what it leaves: its QEMU probes go to process 1, which may not be in a hurry,
+    and libvirt waits for each to vanish.
+    """
+    pr_set_child_subreaper = 36
+    ctypes.CDLL(None).prctl(pr_set_child_subreaper, 1, 0, 0, 0)
+    daemon = os.spawnvp(os.P_NOWAIT, name, [name])
+    signal.signal(signal.SIGTERM, lambda number, frame: os.kill(daemon, number))
+    while True:
+        pid, status = os.wait()
+        if pid == daemon:
+            return abs(os.waitstatus_to_exitcode(status))
+
+
 def main(argv: list[str]) -> int:
     """Run `-- COMMAND ARGS...`."""
+    if len(argv) == 2 and argv[0] == REAP:
+        return reap(argv[1])
     if len(argv) < 2 or argv[0] != "--":
         print("usage: libvirtd.py -- COMMAND ARGS...", file=sys.stderr)
         return 2

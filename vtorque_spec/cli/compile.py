@@ -5,7 +5,8 @@ from pathlib import Path
 
 import click
 
-from vtorque_spec.cli.common import JOB_FILE, SITE_OPTION, context_of, finish, print_findings, the_site
+from vtorque_spec.cli.common import JOB_FILE, SITE_OPTION, finish, print_findings
+from vtorque_spec.cli.site import context_of, the_site
 from vtorque_spec.diagnostics import Report
 from vtorque_spec.driver import check_file, compile_bundle, compile_script
 

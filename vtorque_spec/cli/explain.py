@@ -7,9 +7,8 @@ from pathlib import Path
 import click
 
 from vtorque_spec import data
-from vtorque_spec.cli.common import SITE_OPTION, context_of, finish, the_site
+from vtorque_spec.cli.common import SITE_OPTION, finish
 from vtorque_spec.diagnostics import Code, Report, Span, near_miss
-from vtorque_spec.document import Path as DataPath
 
 
 @click.command()
@@ -39,6 +38,7 @@ def _code(number: str) -> None:
 
 
 def _why(job: Path, field: str, directory: Path | None) -> None:
+    from vtorque_spec.cli.site import context_of, the_site
     from vtorque_spec.document import read
     from vtorque_spec.driver import apply_policy
     from vtorque_spec.policy import limits_of, shown
@@ -73,7 +73,7 @@ def _why(job: Path, field: str, directory: Path | None) -> None:
         click.echo(f"  {keyword + ' ' + limit:<24} {_place(span)}")
 
 
-def _parse(field: str) -> DataPath:
+def _parse(field: str) -> tuple[str | int, ...]:
     """``mounts[0].name`` -> ("mounts", 0, "name")."""
     return tuple(int(part) if part.isdigit() else part for part in re.findall(r"[^.\[\]]+", field))
 

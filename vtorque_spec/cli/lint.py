@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from vtorque_spec.cli.common import SITE_OPTION, context_of, print_findings, the_site
+from vtorque_spec.cli.common import SITE_OPTION, print_findings
+from vtorque_spec.cli.site import context_of, the_site
 from vtorque_spec.diagnostics import Report
 from vtorque_spec.driver import check_file
 from vtorque_spec.render import as_json
@@ -25,9 +26,12 @@ def command(paths: tuple[Path, ...], form: str, site: Path | None) -> int:
     vtorque lint --format json jobs/
     """
     gc.enable()
+    files = list(_job_files(paths))
+    if not files:
+        raise click.UsageError(f"there is no *.vjob.yaml below {', '.join(map(str, paths))}")
     facts = the_site(site)
     context = context_of(os.getuid(), facts)
-    report, files = Report(), list(_job_files(paths))
+    report = Report()
     for path in files:
         found = Report()
         check_file(path, facts, context, found)

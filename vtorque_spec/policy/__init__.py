@@ -126,7 +126,7 @@ def check_limits(
     instance = {**job.data, "context": {**asdict(context), "groups": list(context.groups)}}
     for layer in layers:
         try:
-            for error in Draft202012Validator(layer.data, registry=Registry()).iter_errors(instance):
+            for error in Draft202012Validator(_spelled_out(layer.data), registry=Registry()).iter_errors(instance):
                 _violation(error, layer, job, normal, report)
         except (Unresolvable, re.error) as error:
             report.add(Code.POLICY_SCHEMA, f"the policy cannot be evaluated: {error}", layer.span(()))
@@ -143,6 +143,19 @@ def _violation(error: ValidationError, layer: Document, job: Effective, normal: 
     report.add(Code.POLICY, _sentence(error, path), normal.at(path), notes=[Note("the site's rule is here", rule)])
 
 
+def _spelled_out(schema: Any) -> Any:
+    """`NAME: false` becomes `NAME: {not: {}}`, because jsonschema does not say where a false schema was met."""
+    if isinstance(schema, list):
+        return [_spelled_out(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    spelled = {key: _spelled_out(value) for key, value in schema.items()}
+    members = spelled.get("properties")
+    if isinstance(members, dict):
+        spelled["properties"] = {name: {"not": {}} if value is False else value for name, value in members.items()}
+    return spelled
+
+
 def _sentence(error: ValidationError, path: Path) -> str:
     limit, value = error.validator_value, error.instance
     bounds = {
@@ -154,10 +167,10 @@ def _sentence(error: ValidationError, path: Path) -> str:
     if error.validator in bounds:
         return f"`{label(path)}` is {shown(path, value)}, {bounds[error.validator]} {shown(path, limit)} is allowed"
     if error.validator in ("enum", "const"):
-        choices = limit if error.validator == "enum" else [limit]
-        words_allowed = ", ".join(shown(path, choice) for choice in choices)
-        return f"`{label(path)}` is {shown(path, value)}, allowed is {words_allowed}"
-    if error.validator is None or error.schema is False:
+        choices = limit if isinstance(limit, list) and error.validator == "enum" else [limit]
+        allowed = ", ".join(shown(path, choice) for choice in choices)
+        return f"`{label(path)}` is {shown(path, value)}, allowed is {allowed}"
+    if error.validator == "not" and limit == {}:
         return f"`{label(path)}` is not allowed here"
     return f"`{label(path)}`: {error.message}"
 

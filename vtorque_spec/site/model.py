@@ -9,11 +9,16 @@ from vtorque_spec.spec.machine import Digest
 
 HostPath = Annotated[
     str,
-    Form(r"(\$HOME|(/[A-Za-z0-9_][A-Za-z0-9_.-]*)+(/\$USER)?)", "$HOME, or an absolute path that may end in /$USER"),
+    Form(
+        r"(\$HOME|(/[A-Za-z0-9_][A-Za-z0-9_.-]*)+(/\$USER)?)",
+        "a directory of the host: $HOME, or an absolute path that may end in /$USER",
+    ),
 ]
 """A path on the host or in the guest; `$HOME` and `$USER` are the job owner's."""
 
-KernelArguments = Annotated[str, Form(r"[\x21-\x7e]+( [\x21-\x7e]+)*", "kernel arguments, one space apart")]
+KernelArguments = Annotated[
+    str, Form(r"[\x21-\x7e]+( [\x21-\x7e]+)*", "kernel arguments: printable ASCII, one space between two")
+]
 
 
 class NodeClass(Model):
@@ -60,4 +65,5 @@ class CatalogueImage(Model):
     recipe: Name | None = Field(None, description="the shipped recipe that builds it")
     sha256: Digest | None = Field(None, description="digest of its disk; may be absent at the site `local` alone")
     min_memory: Size = Field(description="least memory that a guest needs")
+    min_disk: Size = Field(description="size of its disk; a guest's root disk is at least as large")
     cmdline: KernelArguments = Field(description="kernel command line")

@@ -28,6 +28,20 @@ class Model(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid", defer_build=True)
 
 
+def one_of(model: Model, *members: str) -> None:
+    """Refuse a model of which not exactly one of `members` was said."""
+    said = [member for member in members if getattr(model, member) is not None]
+    if len(said) > 1:
+        raise exactly_one(f"{' and '.join(said)} exclude each other", "keep one of them")
+    if not said:
+        raise exactly_one(f"one of {', '.join(members)} is needed")
+
+
+def exactly_one(message: str, hint: str | None = None) -> PydanticCustomError:
+    """Return the error for a member that is one too many or one too few."""
+    return PydanticCustomError("exactly_one", "{message}", {"message": message, "help": hint})
+
+
 class Shorthand(Model):
     """A mapping that may be written as one of its members alone: `mounts: [home]` for `mounts: [{name: home}]`.
 
@@ -67,9 +81,17 @@ class Shorthand(Model):
         return dict(members[cls.shorthand])
 
 
+def form_error(value: str, wanted: str) -> PydanticCustomError:
+    """Return the error of a text that is not `wanted`, which may end in a colon and the form in words."""
+    shown = value if len(value) <= 40 else value[:37] + "..."
+    kind, _, form = wanted.partition(": ")
+    message = f"`{shown}` is not {kind}" if value.strip() else "the text is empty"
+    return PydanticCustomError("form", "{message}", {"message": message, "help": f"write {form}" if form else None})
+
+
 @dataclass(frozen=True, slots=True)
 class Form:
-    """Annotation: a text that must match `pattern` entirely; `wanted` says so in words."""
+    """Annotation: a text that must match `pattern` entirely; `wanted` says so in words, as in form_error."""
 
     pattern: str
     wanted: str
@@ -77,8 +99,7 @@ class Form:
     def check(self, value: str) -> str:
         """Return `value` if it has the form; raises PydanticCustomError."""
         if not re.fullmatch(self.pattern, value):
-            shown = value if len(value) <= 40 else value[:37] + "..."
-            raise PydanticCustomError("form", "`{shown}` is not {wanted}", {"shown": shown, "wanted": self.wanted})
+            raise form_error(value, self.wanted)
         return value
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Callable[[Any], Any]) -> Any:
@@ -91,15 +112,16 @@ class Form:
 def _quantity(parse: Callable[[str], int], example: str) -> Callable[[Any, ValidationInfo], Any]:
     def validate(value: Any, info: ValidationInfo) -> Any:
         """A number alone is taken in the normal form only, where the unit is fixed: bytes or seconds."""
-        if isinstance(value, str):
-            try:
-                return parse(value)
-            except QuantityError as error:
-                raise PydanticCustomError("quantity", "{why}", {"why": str(error), "help": error.help}) from None
-        if isinstance(value, int) and not isinstance(value, bool) and not (info.context or {}).get("normal"):
-            hint = f"write the unit, as in {example}"
-            raise PydanticCustomError("quantity", "`{value}` has no unit", {"value": value, "help": hint})
-        return value
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if number and (info.context or {}).get("normal"):
+            return value
+        if not number and not isinstance(value, str):
+            hint = f"write a number and a unit, as in {example}"
+            raise PydanticCustomError("quantity", "this is no quantity", {"help": hint})
+        try:
+            return parse(str(value))
+        except QuantityError as error:
+            raise PydanticCustomError("quantity", "{why}", {"why": str(error), "help": error.help}) from None
 
     return validate
 
@@ -129,10 +151,16 @@ JobName = Annotated[
     str, Form(r"[A-Za-z][A-Za-z0-9_.-]{0,14}", "a job name: a letter, then up to 14 of letters, digits, . _ -")
 ]
 
-Word = Annotated[str, Form(r"[A-Za-z0-9_][A-Za-z0-9_.@:+=/-]{0,254}", "one word without spaces, quotes or commas")]
+Word = Annotated[
+    str, Form(r"[A-Za-z0-9_][A-Za-z0-9_.@:+=/-]{0,254}", "a single word: letters, digits and _ . @ : + = / -")
+]
 
 GuestPath = Annotated[
-    str, Form(r"(/[A-Za-z0-9_][A-Za-z0-9_.-]*){1,16}", "an absolute path in the guest without . or .. parts")
+    str,
+    Form(
+        r"(/[A-Za-z0-9_][A-Za-z0-9_.-]*){1,16}",
+        "a path in the guest: an absolute one without . and .. parts, as in /data",
+    ),
 ]
 
 FilePath = Annotated[str, Form(r"[^\x00-\x1f\x7f]{1,4096}", "a path")]

@@ -26,14 +26,26 @@ class Batch(Model):
     exclusive: bool | None = Field(None, description="whether the job takes whole nodes")
     features: Items[Name] | None = Field(None, description="properties that the nodes must have")
     array: (
-        Annotated[str, Form(r"[0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*(%[1-9][0-9]*)?", "an array range, as in 0-9%4")]
+        Annotated[
+            str,
+            Form(
+                r"[0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*(%[1-9][0-9]*)?", "an array range: indices, as in 0-9%4 or 1,3,5"
+            ),
+        ]
         | None
     ) = Field(None, description="indices of a job array, and how many may run at once")
     depends: dict[Literal["after", "afterok", "afternotok", "afterany"], Items[Word]] | None = Field(
         None, description="job ids that this one waits for"
     )
     output: (
-        Annotated[str, Form(r"[A-Za-z0-9_./+=@%-]{1,1024}", "a path of letters, digits and . _ / + = @ % -")] | None
+        Annotated[
+            str,
+            Form(
+                r"[A-Za-z0-9_./+=@%-]{1,1024}",
+                "a path that the batch system takes: letters, digits and . _ / + = @ % -",
+            ),
+        ]
+        | None
     ) = Field(None, description="file for the job's output, relative to the directory of submission")
     join: bool | None = Field(None, description="whether errors go into the output file as well")
     mail: Mail | None = Field(None, description="mail about the job")

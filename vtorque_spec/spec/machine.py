@@ -4,9 +4,20 @@ import re
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
-from pydantic_core import PydanticCustomError
 
-from vtorque_spec.spec.base import FilePath, Form, GuestPath, Items, Model, Name, Shorthand, Size
+from vtorque_spec.spec.base import (
+    FilePath,
+    Form,
+    GuestPath,
+    Items,
+    Model,
+    Name,
+    Shorthand,
+    Size,
+    exactly_one,
+    form_error,
+    one_of,
+)
 
 Digest = Annotated[str, Form(r"[0-9a-f]{64}", "64 hexadecimal digits")]
 
@@ -25,9 +36,13 @@ class Image(Shorthand):
 
     @classmethod
     def from_scalar(cls, value: object) -> dict[str, object]:
-        """Split the short form; what does not fit it stays whole, for the name's own check to refuse."""
-        match = re.fullmatch(_IMAGE, value) if isinstance(value, str) else None
-        return {k: v for k, v in match.groupdict().items() if v} if match else {"name": value}
+        """Split the short form."""
+        if not isinstance(value, str):
+            return {"name": value}
+        match = re.fullmatch(_IMAGE, value)
+        if match is None:
+            raise form_error(value, "an image: NAME, NAME@sha256:DIGEST with 64 hexadecimal digits, or NAME:REVISION")
+        return {k: v for k, v in match.groupdict().items() if v}
 
     @classmethod
     def scalar_schema(cls, members: dict[str, Any]) -> dict[str, Any]:
@@ -44,7 +59,7 @@ class Pinning(Shorthand):
     )
     map: Annotated[Items[Annotated[int, Field(ge=0, le=65535)]], Field(min_length=1)] | None = Field(
         None,
-        description="for each vCPU the place, from 0, of its CPU in the ascending list of the CPUs that the job was allotted",
+        description="for each vCPU the place of its CPU, from 0, in the ascending list of the CPUs allotted to the job",
     )
     file: FilePath | None = Field(None, description="a file that holds such a map")
 
@@ -62,8 +77,12 @@ class Pinning(Shorthand):
         """A map belongs to the mode `map`, a file to `file`, nothing to the others."""
         said = [member for member in ("map", "file") if getattr(self, member) is not None]
         wanted = [self.mode] if self.mode in ("map", "file") else []
-        if said != wanted or self.mode is None:
-            raise PydanticCustomError("exactly_one", "a mode, a map or a file is needed, and only one of them")
+        if self.mode is None:
+            one_of(self, "mode", "map", "file")
+        elif wanted and not said:
+            raise exactly_one(f"the mode {self.mode} needs the member {self.mode}", f"write {{{self.mode}: ...}}")
+        elif said != wanted:
+            raise exactly_one(f"the mode {self.mode} and {' and '.join(said)} exclude each other", "keep one of them")
         return self
 
 

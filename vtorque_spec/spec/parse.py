@@ -8,7 +8,7 @@ from pydantic import BaseModel, ValidationError
 
 from vtorque_spec.diagnostics import Code, Report, Span, near_miss
 from vtorque_spec.document import Document, Path
-from vtorque_spec.spec import JobSpec
+from vtorque_spec.spec import API_VERSION, JobSpec
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -40,16 +40,22 @@ def parse_as(model: type[M], document: Document, report: Report) -> M | None:
             Code.NO_VALUE,
             f"`{label(path)}` has no value",
             document.key_span(path),
-            help="give it one, or remove the line",
+            help='give it one ("" is an empty text), or remove the line',
         )
     try:
         spec = model.model_validate(document.data)
     except ValidationError as error:
         for item in error.errors(include_url=False):
-            if not any(item["loc"][: len(path)] == path for path in nulls):
+            if not any(_follows(item, path) for path in nulls):
                 _translate(item, model, document, report)
         return None
     return None if nulls else spec
+
+
+def _follows(item: Any, null: Path) -> bool:
+    """Whether an error only says again that there is nothing at `null`."""
+    path = tuple(item["loc"])
+    return path[: len(null)] == null or (item["type"] == "exactly_one" and null[: len(path)] == path)
 
 
 def normal_form(spec: JobSpec, document: Document) -> NormalForm:
@@ -109,23 +115,28 @@ def _translate(item: Any, model: type[BaseModel], document: Document, report: Re
     if kind == "missing":
         _missing(path, document, report)
     elif kind == "extra_forbidden":
-        _unknown(path, model, document, report)
+        known = model_at(model, path[:-1])
+        _unknown(path, list(known.model_fields) if known else [], document, report)
+    elif kind == "literal_error" and on_key:
+        _unknown(path, _words(context), document, report)
     elif kind == "literal_error":
-        _not_allowed(path, item, context, span, document, report)
+        _not_allowed(path, item["input"], _words(context), document, report)
     elif kind in _KINDS:
-        _wrong_type(_KINDS[kind], item["input"], shown, span, report)
+        keys = model_at(model, path) if kind == "model_type" else None
+        _wrong_type(_KINDS[kind], item["input"], shown, list(keys.model_fields) if keys else [], span, report)
     elif kind == "quantity":
         report.add(Code.BAD_QUANTITY, f"`{shown}`: {item['msg']}", span, help=context["help"])
     elif kind == "exactly_one":
-        report.add(Code.EXACTLY_ONE, f"`{shown}`: {item['msg']}", document.key_span(path))
+        report.add(Code.EXACTLY_ONE, f"`{shown}`: {item['msg']}", document.key_span(path), help=context["help"])
     elif kind == "form":
-        report.add(Code.BAD_FORMAT, f"`{shown}`: {item['msg']}", span)
+        report.add(Code.BAD_FORMAT, f"`{shown}`: {item['msg']}", span, help=context["help"])
     elif kind in _BOUNDS:
         words, member = _BOUNDS[kind]
-        report.add(Code.OUT_OF_RANGE, f"`{shown}` is {item['input']}, {words} {context[member]} is allowed", span)
-    elif kind in ("too_short", "too_long"):
-        bound = f"at least {context['min_length']}" if kind == "too_short" else f"at most {context['max_length']}"
-        report.add(Code.BAD_LENGTH, f"`{shown}` has {context['actual_length']} items, {bound} are needed", span)
+        written = value_at(document.data, path)  # a quantity has its unit there; in the model its limit has none
+        why = "which is too large" if isinstance(written, str) else f"{words} {context[member]} is allowed"
+        report.add(Code.OUT_OF_RANGE, f"`{shown}` is {written}, {why}", span)
+    elif kind == "too_short":
+        report.add(Code.BAD_LENGTH, f"`{shown}` is an empty list", span, help="write one item at least")
     else:
         report.add(Code.BAD_FORMAT, f"`{shown}`: {item['msg'].lower()}", span)
 
@@ -145,42 +156,45 @@ def _missing(path: Path, document: Document, report: Report) -> None:
     owner = _in_file(path[:-1], document)
     where = f" in `{label(owner)}`" if owner else ""
     span = document.key_span(owner) if owner else Span(document.name, 1, 1, 1, 1)
-    report.add(Code.MISSING_KEY, f"the key `{path[-1]}` is missing{where}", span, help=f"add `{path[-1]}: ...`")
+    value = API_VERSION if path == ("apiVersion",) else "..."
+    report.add(Code.MISSING_KEY, f"the key `{path[-1]}` is missing{where}", span, help=f"add `{path[-1]}: {value}`")
 
 
-def _unknown(path: Path, model: type[BaseModel], document: Document, report: Report) -> None:
-    known = model_at(model, path[:-1])
-    names = list(known.model_fields) if known else []
-    meant = near_miss(str(path[-1]), names)
+def _unknown(path: Path, names: list[str], document: Document, report: Report) -> None:
+    there = value_at(document.data, _in_file(path[:-1], document))
+    meant = near_miss(str(path[-1]), [name for name in names if name not in there])
     hint = f"write `{meant}`" if meant else f"the keys here are {', '.join(names)}"
     report.add(Code.UNKNOWN_KEY, f"the key `{path[-1]}` is not known", document.key_span(path), help=hint)
 
 
-def _not_allowed(path: Path, item: Any, context: Any, span: Span, document: Document, report: Report) -> None:
-    words = [word.strip("'") for word in context["expected"].replace(" or ", ", ").split(", ")]
-    shown = label(_in_file(path, document))
+def _words(context: Any) -> list[str]:
+    """Return the words of a Literal, which pydantic tells as ``'a', 'b' or 'c'``."""
+    return [word.strip("'") for word in context["expected"].replace(" or ", ", ").split(", ")]
+
+
+def _not_allowed(path: Path, found: object, words: list[str], document: Document, report: Report) -> None:
+    shown, span = label(_in_file(path, document)), document.span(path)
     if path == ("apiVersion",):
-        report.add(
-            Code.API_VERSION,
-            f"`{item['input']}` is not a version that this program reads",
-            span,
-            help=f"write {words[0]}",
-        )
+        message = f"{shorten(found)} is not a version that this program reads"
+        report.add(Code.API_VERSION, message, span, help=f"write {words[0]}")
         return
-    meant = near_miss(item["input"], words) if isinstance(item["input"], str) else None
+    meant = near_miss(found, words) if isinstance(found, str) else None
     hint = f"write `{meant}`" if meant else f"the words are {', '.join(words)}"
-    report.add(Code.NOT_ALLOWED_WORD, f"`{shown}` cannot be {shorten(item['input'])}", span, help=hint)
+    report.add(Code.NOT_ALLOWED_WORD, f"`{shown}` cannot be {shorten(found)}", span, help=hint)
 
 
-def _wrong_type(wanted: str, found: object, shown: str, span: Span, report: Report) -> None:
-    hint = None
+def _wrong_type(wanted: str, found: object, shown: str, keys: list[str], span: Span, report: Report) -> None:
+    hint = f"its keys are {', '.join(keys)}" if keys else None
+    what = f"the text {shorten(found)}" if isinstance(found, str) else shorten(found)
     if wanted == "true or false" and str(found).lower() in ("yes", "no", "on", "off"):
         hint = f"write {'true' if str(found).lower() in ('yes', 'on') else 'false'}"
     elif wanted == "text" and isinstance(found, int | float):
         hint = f'write "{str(found).lower() if isinstance(found, bool) else found}" in quotes'
     elif wanted == "a whole number" and isinstance(found, str) and found.isdecimal():
         hint = f"write {found} without quotes"
-    report.add(Code.WRONG_TYPE, f"`{shown}` is {shorten(found)}, {wanted} is needed", span, help=hint)
+    elif wanted == "a list" and not isinstance(found, dict):
+        hint = f"write [{found}]"
+    report.add(Code.WRONG_TYPE, f"`{shown}` is {what}, {wanted} is needed", span, help=hint)
 
 
 def shorten(value: object) -> str:

@@ -3,16 +3,8 @@
 from typing import ClassVar, Self
 
 from pydantic import Field, model_validator
-from pydantic_core import PydanticCustomError
 
-from vtorque_spec.spec.base import FilePath, Items, Model, Shorthand, Text
-
-
-def one_of(model: Model, *members: str) -> None:
-    """Refuse a model of which not exactly one of `members` was said."""
-    said = [member for member in members if getattr(model, member) is not None]
-    if len(said) != 1:
-        raise PydanticCustomError("exactly_one", "exactly one of {members} is needed", {"members": ", ".join(members)})
+from vtorque_spec.spec.base import FilePath, Items, Model, Shorthand, Text, exactly_one, one_of
 
 
 class Run(Shorthand):
@@ -29,7 +21,7 @@ class Run(Shorthand):
         """Exactly one way to say it; arguments go with a script."""
         one_of(self, "text", "script", "command")
         if self.args is not None and self.script is None:
-            raise PydanticCustomError("exactly_one", "`args` goes with `script` only")
+            raise exactly_one("args goes with script only", "remove args, or move the text into a script of its own")
         return self
 
 

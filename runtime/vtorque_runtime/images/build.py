@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from vtorque_runtime.images.archive import APT_HELPER, KEYRING, Archive, archive_of_this_machine, archive_state
+from vtorque_runtime.images.archive import APT_HELPER, KEYRING, archive_of_this_machine, archive_state
 from vtorque_runtime.images.store import describe, newest, publish, staging
 from vtorque_spec.canonical import digest
 from vtorque_spec.fault import Fault
@@ -84,9 +84,14 @@ def build(name: str, store: Path, *, created: int, progress: Callable[[Progress]
         if last is not None and {"recipe": last.recipe, "archive": last.archive} == made_from:
             progress(Progress(0, 0, f"reused {last.directory}: neither the recipe nor any package has changed"))
             return last.files(store)
-        with staging(store) as directory, _apt_files(archive) as apt_files:
-            command = [*PRIVATE_MOUNTS, "bash", str(recipe), str(directory), str(DEBS), *apt_files]
+        with staging(store) as directory:
+            work = directory / "work"
+            work.mkdir()
+            (work / "debian.sources").write_text(archive.sources, encoding="utf-8")
+            (work / "apt.conf").write_text(archive.settings, encoding="utf-8")
+            command = [*PRIVATE_MOUNTS, "bash", str(recipe), str(directory), str(DEBS)]
             run_recipe(command, progress, keep_open=(lock,))
+            shutil.rmtree(work)
             return publish(directory, describe(directory, name, created=created, **made_from))
 
 
@@ -165,16 +170,6 @@ def _tail(log: IO[str]) -> str:
 
 def _found(need: str) -> bool:
     return Path(need).exists() if need.startswith("/") else shutil.which(need, path=SEARCH_PATH) is not None
-
-
-@contextlib.contextmanager
-def _apt_files(archive: Archive) -> Iterator[tuple[str, str]]:
-    """Give the paths of a sources file and a settings file that hold what `archive` says."""
-    with tempfile.TemporaryDirectory(prefix="vtorque-apt-") as directory:
-        sources, settings = Path(directory, "debian.sources"), Path(directory, "apt.conf")
-        sources.write_text(archive.sources, encoding="utf-8")
-        settings.write_text(archive.settings, encoding="utf-8")
-        yield str(sources), str(settings)
 
 
 @contextlib.contextmanager

@@ -121,13 +121,13 @@ def staging(store: Path) -> Iterator[Path]:
 
     The caller holds a lock on the store's builds: what an earlier, killed build left behind goes first.
     """
-    store.mkdir(mode=0o755, parents=True, exist_ok=True)
+    _make_readable_directory(store)
     _check_directory(store.resolve())
     for left in store.glob(_STAGING + "*"):
         shutil.rmtree(left)
     directory = Path(tempfile.mkdtemp(prefix=_STAGING, dir=store))
+    directory.chmod(0o755)
     try:
-        directory.chmod(0o755)
         yield directory
     finally:
         shutil.rmtree(directory, ignore_errors=True)
@@ -209,6 +209,14 @@ def _open(path: Path) -> io.BufferedReader:
         file.close()
         raise _fault(f"{path} is not a plain file")
     return file
+
+
+def _make_readable_directory(path: Path) -> None:
+    """Make `path` and its parents where they are missing, open to all readers whatever the umask is."""
+    for directory in (*reversed(path.parents), path):
+        if not directory.exists():
+            directory.mkdir()
+            directory.chmod(0o755)
 
 
 def _check_directory(path: Path) -> None:

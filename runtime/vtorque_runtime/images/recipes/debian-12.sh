@@ -1,12 +1,13 @@
 #!/bin/bash
 # Build a small Debian 12 guest that QEMU boots by its kernel and initrd, without a boot loader.
 #
-#   debian-12.sh OUT DEBS SOURCES APTCONF       (as root)
+#   debian-12.sh OUT DEBS       (as root)
 #
-# OUT      directory that receives root.qcow2, vmlinuz, initrd.img and packages.txt; OUT/work is scratch
-# DEBS     directory of .deb files kept from build to build
-# SOURCES  apt sources (deb822 or one-line) of bookworm, its updates and its security archive
-# APTCONF  apt settings that reach the archive (proxy, certificates); they do not stay in the guest
+# OUT    directory that receives root.qcow2, vmlinuz, initrd.img and packages.txt. Its directory work/ is scratch that
+#        the caller made and removes; in it stand
+#          debian.sources   apt sources (deb822) of bookworm, its updates and its security archive
+#          apt.conf         apt settings that reach them (proxy, certificates); they do not stay in the guest
+# DEBS   directory of .deb files kept from build to build
 #
 # Standard output tells the progress: "step N/ALL TEXT" opens a step, "part N/ALL" is how far the step is.
 # Standard error is the log.
@@ -14,7 +15,7 @@ set -euo pipefail
 umask 022
 export LC_ALL=C PATH=/usr/sbin:/usr/bin:/sbin:/bin
 
-out=$1 debs=$2 sources=$3 aptconf=$4
+out=$1 debs=$2
 work=$out/work
 root=$work/root          # the guest's file system
 unpacked=$work/unpacked  # kernel and busybox, unpacked and never installed
@@ -66,11 +67,13 @@ count_packages() {
 # apt runs outside the guest, where the site's proxies and certificates are known.
 install_packages() {
   begin 1 'package lists'
-  mkdir -p "$unpacked"
+  mkdir "$unpacked"
+  chmod 755 "$work" # apt's own user passes through
+  install -d -m 1777 "$work/tmp"
   # shellcheck disable=SC2016  # $1 is for the shell that mmdebstrap starts
-  mmdebstrap --mode=root --variant=minbase --architectures=amd64 --format=directory --verbose \
+  TMPDIR=$work/tmp mmdebstrap --mode=root --variant=minbase --architectures=amd64 --format=directory --verbose \
     --skip=download/empty --skip=essential/unlink --skip=cleanup/apt/cache \
-    --aptopt="$aptconf" \
+    --aptopt="$work/apt.conf" \
     --aptopt='Acquire::Languages "none"' \
     --aptopt='APT::Install-Recommends "false"' \
     --dpkgopt=force-unsafe-io \
@@ -83,18 +86,17 @@ install_packages() {
     --setup-hook="mkdir -p \"\$1/var/cache/apt/archives/partial\"" \
     --setup-hook="find '$debs' -name '*.deb' -exec cp -t \"\$1/var/cache/apt/archives\" {} +" \
     --customize-hook="bash '$0' --unpack \"\$1\" '$unpacked' '$debs'" \
-    bookworm "$root" "$sources" </dev/null 2>&1 | count_packages
+    bookworm "$root" "$work/debian.sources" </dev/null 2>&1 | count_packages
 }
 
-# Runs inside mmdebstrap: take the kernel and busybox out of their packages, keep the .debs that are still current.
+# Runs inside mmdebstrap: take the kernel and busybox out of their packages; keep the .debs that are still current.
 unpack_kernel() {
-  local root=$1 unpacked=$2 debs=$3 kernel archives=$1/var/cache/apt/archives
+  local unpacked=$2 debs=$3 archives=$1/var/cache/apt/archives kernel deb
   export APT_CONFIG=$MMDEBSTRAP_APT_CONFIG
-  kernel=$(apt-cache depends --important linux-image-cloud-amd64 | sed -n 's/^  Depends: \(linux-image-.*\)/\1/p')
-  (cd "$unpacked" && apt-get --quiet download "$kernel" busybox-static)
-  cp "$unpacked"/*.deb "$archives"
-  for deb in "$unpacked"/*.deb; do dpkg-deb -x "$deb" "$unpacked"; done
   apt-get --quiet autoclean
+  kernel=$(apt-cache depends --important linux-image-cloud-amd64 | sed -n 's/^  Depends: \(linux-image-.*\)/\1/p')
+  (cd "$archives" && apt-get --quiet download "$kernel" busybox-static)
+  for deb in "$archives/$kernel"_*.deb "$archives"/busybox-static_*.deb; do dpkg-deb -x "$deb" "$unpacked"; done
   find "$debs" -name '*.deb' -delete
   mv -t "$debs" "$archives"/*.deb
 }
@@ -187,7 +189,8 @@ configure_system() {
   into /etc/resolv.conf </dev/null
 }
 
-# sshd starts when cloud-init has written the host key and the login keys of the seed, and not at all without them.
+# sshd starts when cloud-init has written the seed's host key and login keys, and not at all without a host key; and
+# when users may log in, so that the first login that reaches it is not turned away.
 # It takes the first value that it meets, so a file of the seed that sorts before this one can say otherwise.
 configure_ssh() {
   rm -f "$root"/etc/ssh/ssh_host_*
@@ -203,7 +206,7 @@ UseDNS no
 CONF
   into /etc/systemd/system/ssh.service.d/after-seed.conf <<'CONF'
 [Unit]
-After=cloud-init.service
+After=cloud-init.service systemd-user-sessions.service
 ConditionPathExistsGlob=/etc/ssh/ssh_host_*_key
 CONF
 }
@@ -262,4 +265,3 @@ configure_ssh
 configure_cloud_init
 trim
 make_disk
-rm -rf "$work"

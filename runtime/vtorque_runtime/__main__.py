@@ -1,0 +1,104 @@
+"""The command `vtorque-runtime`: what an admin, or a batch script on a node, starts by hand."""
+
+import argparse
+import os
+import pwd
+import sys
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from vtorque_spec.fault import Fault
+
+if TYPE_CHECKING:
+    from vtorque_runtime.spool import Registry
+
+NOT_PREPARED_EXIT_CODE = 78
+"""EX_CONFIG of sysexits.h."""
+
+_USER_PART_LIMIT = 16 * 1024**2
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a command; return its exit code: 0 fine, 1 a fault, 2 usage, 78 nothing was prepared for the job."""
+    parser = argparse.ArgumentParser(prog="vtorque-runtime", description="The part of vtorque that works on a node.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for act, purpose in (
+        (_reap, "undo what jobs left whose process died"),
+        (_status, "list the jobs on this node"),
+        (_job, "the body of a compiled batch script; the user part on standard input"),
+    ):
+        commands.add_parser(act.__name__[1:], help=purpose, description=purpose).set_defaults(act=act)
+    chosen: Callable[[], int] = parser.parse_args(argv).act
+    try:
+        return chosen()
+    except Fault as fault:
+        _tell(fault)
+        return 1
+
+
+def _reap() -> int:
+    from vtorque_runtime.reap import reap
+
+    done, faults = reap(_registry())
+    for line in done:
+        _say(line)
+    for fault in faults:
+        _tell(fault)
+    return 1 if faults else 0
+
+
+def _status() -> int:
+    from vtorque_runtime.spool import alive
+
+    for held in _registry().registrations():
+        state = "alive" if alive(held) else "dead"
+        since = time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(held.started_s))
+        _say(f"{held.job_id}  {state}  {_user(held.uid)}  process {held.pid}  since {since}")
+    return 0
+
+
+def _job() -> int:
+    from vtorque_spec.canonical import DecodeError
+    from vtorque_spec.carrier import decode_user_part
+
+    try:
+        decode_user_part(sys.stdin.read(_USER_PART_LIMIT).strip())
+    except (DecodeError, UnicodeDecodeError) as error:
+        raise Fault("VT0912", f"the script's body is damaged: {error}", help="compile it again") from None
+    job_id = os.environ.get("PBS_JOBID")
+    job = f"job {job_id}" if job_id else "this script, which no batch system started (PBS_JOBID is not set)"
+    sys.stderr.write(
+        f"vtorque-runtime: nothing was prepared on this node for {job}\n"
+        "  either no vtorque prologue runs here: ask the admin of this node\n"
+        "  or a `-v` on qsub's command line replaced the script's: put your variables into `env:` of the job file\n"
+    )
+    return NOT_PREPARED_EXIT_CODE
+
+
+def _registry() -> "Registry":
+    from vtorque_runtime.spool import open_registry
+
+    return open_registry("system" if os.geteuid() == 0 else "session")
+
+
+def _user(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"uid {uid}"
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+
+
+def _tell(fault: Fault) -> None:
+    lines = [f"error[{fault.code}]: {fault.message}", *(f"  {line}" for line in (fault.detail or "").splitlines())]
+    if fault.help:
+        lines.append(f"help: {fault.help}")
+    sys.stderr.write("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

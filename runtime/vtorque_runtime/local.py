@@ -1,0 +1,83 @@
+"""The adapter without a batch system: prologue, job and epilogue of one job in one process, on this machine."""
+
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+from vtorque_runtime import boot, epilogue, payload, prologue, ssh
+from vtorque_runtime.console import Console
+from vtorque_runtime.hypervisor import URIS, Hypervisor, connect
+from vtorque_runtime.identity import Reserved
+from vtorque_runtime.job import Job
+from vtorque_runtime.log import LOG, recorded
+from vtorque_runtime.progress import Progress, Recorded
+from vtorque_runtime.signals import SignalledError, Signals
+from vtorque_runtime.steps import TreeUndo
+from vtorque_runtime.watch import Watch
+from vtorque_spec.fault import Fault
+from vtorque_spec.plan import Guest, NodeBundle, UserPart
+
+
+def run(bundle: NodeBundle, user: UserPart, reserved: Reserved, ui: Progress) -> int:
+    """Boot the guest, run the job in it, undo everything; return the job's exit code.
+
+    124 when the walltime was over, 128 + N when signal N ended it (a second Ctrl-C does at once), 1 when the job was
+    fine but its epilogue hook was not. Call it in the main thread. Whatever happens, the node is given back before
+    this returns or raises; raises Fault VT0503, VT0902 to VT0906, VT0908, VT0910 to VT0915.
+    """
+    progress = Recorded(ui)
+    with Signals() as signals, recorded(reserved.spool.path / "runtime.log"):
+        failure, code = None, 0
+        try:
+            code = _run(bundle, user, reserved, signals, progress)
+        except SignalledError as interrupted:
+            progress.note("stopped by a signal")
+            code = 128 + interrupted.number
+        except BaseException as error:  # raised again below, once all is undone
+            LOG.error("failed", exc_info=error)
+            failure = error
+        _undo(reserved, progress, failure)
+        return code
+
+
+def _run(bundle: NodeBundle, user: UserPart, reserved: Reserved, signals: Signals, progress: Progress) -> int:
+    plan, guest = bundle.plan, bundle.plan.guests[0]
+    ends = time.monotonic() + plan.walltime_s
+    for note in plan.notes:
+        progress.note(note)
+    archive = payload.archive(user, plan)
+    with ExitStack() as stack:
+        hypervisor = connect(URIS[plan.lane])
+        stack.callback(hypervisor.close)
+        progress.phase("staging")
+        prologue.apply(bundle, reserved, hypervisor, signals.check)
+        watch = _watch(guest, reserved, hypervisor, signals)
+        stack.callback(watch.console.close)
+        access = ssh.access(guest, reserved.spool.owner)
+        master = boot.wait(guest, min(plan.boot_timeout_s, plan.walltime_s), access, watch, progress)
+        stack.callback(master.communicate)
+        stack.callback(master.kill)
+        return Job(plan, access, watch, progress, ends).run(user, archive)
+
+
+def _watch(guest: Guest, reserved: Reserved, hypervisor: Hypervisor, signals: Signals) -> Watch:
+    login, copy = guest.login, reserved.spool.console_copy
+    source, owner = Path(guest.machine.console_log), (login.uid, login.groups[0].gid)
+    console = reserved.spool.journal.step(
+        TreeUndo("tree", copy.name), lambda: Console(source, guest.nonce, copy, owner)
+    )
+    return Watch(guest.machine.uuid, hypervisor, console, signals)
+
+
+def _undo(reserved: Reserved, progress: Progress, failure: BaseException | None) -> None:
+    """Give the node back, then raise what had gone wrong before; what can't be removed is told in any case."""
+    progress.phase("undo")
+    reserved.release_port()
+    try:
+        epilogue.apply(reserved.registry, reserved.spool)
+    except Fault as left:
+        if failure is None:
+            raise
+        progress.fault(left)
+    if failure is not None:
+        raise failure

@@ -1,0 +1,47 @@
+"""What has to be looked at all the time while a guest lives: its domain, its console, and our own signals."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from vtorque_runtime.console import Console
+from vtorque_runtime.signals import Signals
+from vtorque_spec.fault import Fault
+
+TICK_S = 0.3
+
+
+class Observer(Protocol):
+    """What watching needs of a hypervisor."""
+
+    def domain_state(self, uuid: str) -> str | None:
+        """Return the domain's state, None when there is none. Raises Fault VT0902, VT0903."""
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Looks after the guest with the domain `uuid`."""
+
+    uuid: str
+    hypervisor: Observer
+    console: Console
+    signals: Signals
+
+    def look(self) -> str | None:
+        """Take in the console; return how the guest ended, or None while it runs."""
+        state = self.hypervisor.domain_state(self.uuid)
+        self.console.pump()
+        if state == "running":
+            return None
+        return {
+            None: "it switched itself off or crashed",
+            "paused": "QEMU paused it: the disk below its overlay may be full",
+        }.get(state, f"its domain is {state}")
+
+    def tick(self) -> str | None:
+        """Wait a little, less when a signal comes; then `look`."""
+        self.signals.wait(TICK_S)
+        return self.look()
+
+    def lost(self, how: str) -> Fault:
+        """Return the Fault for a guest that ended while its job ran."""
+        return Fault("VT0913", f"the guest was lost while the job ran: {how}", detail=self.console.tail())

@@ -1,0 +1,194 @@
+"""The domain compiler against XML, libvirt's schema, and libvirt."""
+
+import contextlib
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from lxml import etree
+
+from tests.compilers.plans import BRIDGE, DATA, GUEST, GUESTS, OVERLAY, SEED, USER, with_machine
+from tests.support.libvirtd import Libvirtd
+from vtorque_compilers.domain import compile_domain
+from vtorque_compilers.domain.tuning import cpuset
+from vtorque_spec.fault import Fault
+from vtorque_spec.plan import LinuxGuest, Pins
+
+RNG = Path("/usr/share/libvirt/schemas/domain.rng")
+ANY_GUEST = pytest.mark.parametrize("guest", GUESTS.values(), ids=GUESTS)
+QEMU = {"qemu": "http://libvirt.org/schemas/domain/qemu/1.0"}
+
+
+def tree(guest: LinuxGuest) -> ET.Element:
+    return ET.fromstring(compile_domain(guest).text)
+
+
+def missing(emitted: ET.Element, returned: ET.Element, path: str = "") -> list[str]:
+    """Name every element, attribute and text of `emitted` that `returned` does not hold.
+
+    Each emitted child takes the first returned child, among those not yet taken, that holds all of it.
+    """
+    path = f"{path}/{emitted.tag}"
+    lost = [f"{path}/@{name}" for name, value in emitted.items() if returned.get(name) != value]
+    if not len(emitted) and (emitted.text or "") != (returned.text or ""):
+        lost.append(f"{path}: {emitted.text!r}, not {returned.text!r}")
+    free = list(returned)
+    for child in emitted:
+        candidates = [other for other in free if other.tag == child.tag]
+        match = next((other for other in candidates if not missing(child, other)), None)
+        if match is not None:
+            free.remove(match)
+        else:
+            lost += min((missing(child, other, path) for other in candidates), key=len, default=[f"{path}/{child.tag}"])
+    return lost
+
+
+@ANY_GUEST
+def test_path_and_form(guest: LinuxGuest) -> None:
+    artifact = compile_domain(replace(guest, index=3))
+    assert artifact.path == "vm3/domain.xml"
+    assert artifact.text.endswith("</domain>\n")
+    assert artifact == compile_domain(replace(guest, index=3))
+
+
+@ANY_GUEST
+def test_valid_by_libvirts_schema(guest: LinuxGuest) -> None:
+    if not RNG.exists():
+        pytest.skip("libvirt's schemas are not installed")
+    schema = etree.RelaxNG(etree.parse(RNG))
+    schema.assertValid(etree.fromstring(compile_domain(guest).text))
+
+
+@contextlib.contextmanager
+def defined(uri: str, text: str) -> Iterator[ET.Element]:
+    """Define the domain at `uri` and yield what libvirt keeps of it."""
+    libvirt: Any = pytest.importorskip("libvirt")
+    connection = libvirt.open(uri)
+    try:
+        domain = connection.defineXMLFlags(text, libvirt.VIR_DOMAIN_DEFINE_VALIDATE)
+        try:
+            yield ET.fromstring(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
+        finally:
+            domain.undefine()
+    finally:
+        connection.close()
+
+
+@pytest.mark.libvirt
+@ANY_GUEST
+def test_libvirts_test_driver_keeps_everything(guest: LinuxGuest) -> None:
+    emitted = tree(guest)
+    for commandline in emitted.findall("qemu:commandline", QEMU):
+        emitted.remove(commandline)  # the test driver drops it; qemu:///system below keeps it
+    with defined("test:///default", compile_domain(guest).text) as returned:
+        assert missing(emitted, returned) == []
+
+
+@pytest.mark.libvirt
+@pytest.mark.root
+@ANY_GUEST
+def test_libvirts_qemu_driver_keeps_everything(guest: LinuxGuest, libvirtd: Libvirtd) -> None:
+    with defined("qemu:///system", compile_domain(guest).text) as returned:
+        assert missing(tree(guest), returned) == []
+
+
+def test_a_loss_is_noticed() -> None:
+    emitted = tree(GUESTS["filesystems"])
+    returned = tree(GUESTS["filesystems"])
+    returned.findall("devices/disk")[1].remove(returned.findall("devices/disk/readonly")[0])
+    serial = returned.find("devices/serial")
+    assert serial is not None
+    serial.set("type", "pty")
+    assert missing(emitted, returned) == [
+        "/domain/devices/disk/readonly",
+        "/domain/devices/serial/@type",
+    ]
+
+
+def test_disks_have_explicit_formats_and_ended_chains() -> None:
+    overlay, seed = tree(GUEST).findall("devices/disk")
+    assert [node.get("type") for node in overlay.iter("driver")] == ["qcow2"]
+    chain = overlay.find("backingStore")
+    assert chain is not None
+    assert [node.tag for node in chain] == ["format", "source", "backingStore"]
+    assert list(chain[2]) == []
+    assert seed.find("readonly") is not None
+    assert seed.find("driver[@type='raw']") is not None
+    assert [list(node) for node in seed.findall("backingStore")] == [[]]
+
+
+def test_only_what_is_thrown_away_is_written_unsafely() -> None:
+    kept = replace(OVERLAY, target="vdc", backing=None, backing_format=None)
+    drivers = tree(with_machine(disks=(OVERLAY, SEED, kept))).findall("devices/disk/driver")
+    assert [driver.get("cache") for driver in drivers] == ["unsafe", None, None]
+
+
+def test_no_backing_file_of_a_format_to_be_guessed() -> None:
+    with pytest.raises(Fault, match="VT0604: the disk vda has a backing file of an unknown format"):
+        compile_domain(with_machine(disks=(replace(OVERLAY, backing_format=None),)))
+
+
+def test_qemus_command_line_only_for_the_user_nic() -> None:
+    arguments = [node.get("value") for node in tree(GUEST).findall("qemu:commandline/qemu:arg", QEMU)]
+    assert arguments[1] == "user,id=user0,restrict=on,ipv6=off,hostfwd=tcp:127.0.0.1:22022-:22"
+    assert USER.mac in str(arguments[3])
+    assert tree(GUEST).find("devices/interface") is None
+    assert "qemu:" not in compile_domain(GUESTS["bridge"]).text
+
+
+def test_a_comma_in_an_option_is_not_another_option() -> None:
+    guest = with_machine(nic=replace(USER, mac="52:54:00:00:00:01,romfile=/etc/shadow"))
+    assert "mac=52:54:00:00:00:01,,romfile=" in compile_domain(guest).text
+
+
+def test_tuning_and_shared_memory_only_when_asked_for() -> None:
+    assert tree(GUEST).find("cputune") is None
+    assert tree(GUEST).find("memoryBacking") is None
+    pins = tree(GUESTS["pinned"])
+    assert [node.get("cpuset") for node in pins.findall("cputune/vcpupin")] == ["4-6,9", "7"]
+    assert [node.get("cpuset") for node in pins.findall("cputune/emulatorpin")] == ["1-2"]
+    assert tree(GUESTS["filesystems"]).find("memoryBacking/access[@mode='shared']") is not None
+
+
+@pytest.mark.parametrize(
+    ("cpus", "text"), [((3,), "3"), ((0, 1), "0-1"), ((8, 0, 2, 1), "0-2,8"), ((1, 3, 5), "1,3,5"), ((2, 2), "2")]
+)
+def test_cpusets_as_libvirt_prints_them(cpus: tuple[int, ...], text: str) -> None:
+    assert cpuset(cpus) == text
+
+
+@given(text=st.text(), field=st.sampled_from(["name", "kernel", "cmdline", "console_log"]))
+def test_any_text_comes_back_or_is_refused(text: str, field: str) -> None:
+    where = {"name": "name", "kernel": "os/kernel", "cmdline": "os/cmdline", "console_log": "devices/serial/source"}
+    guest = with_machine(**{field: text})
+    try:
+        found = tree(guest).find(where[field])
+    except Fault as fault:
+        assert fault.code == "VT0604"
+        assert any(character < " " or not character.isprintable() or ord(character) >= 0xFFFE for character in text)
+        return
+    assert found is not None
+    assert (found.get("path") if field == "console_log" else found.text or "") == text
+
+
+@given(text=st.text())
+def test_any_text_in_an_attribute_stays_in_it(text: str) -> None:
+    machine = with_machine(
+        nic=replace(BRIDGE, network=text),
+        disks=(replace(OVERLAY, backing=text),),
+        filesystems=(replace(DATA, source=text),),
+        pins=Pins(((0,),), ()),
+    )
+    try:
+        domain = tree(machine)
+    except Fault as fault:
+        assert fault.code == "VT0604"
+        return
+    assert [node.get("network") for node in domain.findall("devices/interface/source")] == [text]
+    assert [node.get("file") for node in domain.findall("devices/disk/backingStore/source")] == [text]
+    assert [node.get("dir") for node in domain.findall("devices/filesystem/source")] == [text]

@@ -1,0 +1,47 @@
+"""Small things that the front end's tests share."""
+
+import textwrap
+from pathlib import Path
+
+from vtorque_spec.diagnostics import Report
+from vtorque_spec.document import Document, load
+from vtorque_spec.driver import Checked, check_document, open_site
+from vtorque_spec.policy import Context
+from vtorque_spec.site import Site
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = sorted((ROOT / "examples").glob("*.vjob.yaml"))
+CONTEXT = Context("alice", ("users",), None, "torque", "local")
+MINIMAL = "apiVersion: vtorque/v1\nname: hello\nimage: debian-12\nrun: hostname\n"
+
+
+def document(text: str, name: str = "job.vjob.yaml") -> Document:
+    report = Report()
+    found = load(name, textwrap.dedent(text).encode(), report)
+    assert found is not None, report.items
+    return found
+
+
+def site(directory: Path | None = None) -> Site:
+    report = Report()
+    found = open_site(directory, report)
+    assert found is not None, report.items
+    return found
+
+
+def check(text: str, *, where: Path = ROOT, at: Site | None = None) -> tuple[Checked | None, Report]:
+    report = Report()
+    parsed = load("job.vjob.yaml", textwrap.dedent(text).encode(), report)
+    if parsed is None:
+        return None, report
+    return check_document(parsed, where, at or site(), CONTEXT, report), report
+
+
+def checked(text: str, *, where: Path = ROOT, at: Site | None = None) -> Checked:
+    found, report = check(text, where=where, at=at)
+    assert found is not None, report.items
+    return found
+
+
+def codes(report: Report) -> list[str]:
+    return [item.code.id for item in report.sorted()]

@@ -1,0 +1,107 @@
+"""Progress for people: a bar on a terminal, plain lines elsewhere; always on standard error."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+from vtorque_spec import render
+from vtorque_spec.cli.common import print_findings
+from vtorque_spec.fault import Fault
+
+if TYPE_CHECKING:
+    from rich.status import Status
+
+    from vtorque_runtime.images.build import Progress as Step
+
+
+@contextmanager
+def build_steps() -> Iterator[Callable[["Step"], None]]:
+    """Show the steps of an image's build."""
+    if not sys.stderr.isatty():
+        yield _plain_steps()
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f}%"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("image", total=1.0)
+
+        def show(step: "Step") -> None:
+            if step.total == 0:
+                bar.console.print(f"vtorque: {step.text}", markup=False, highlight=False)
+                return
+            done = (step.step - 1 + (step.fraction or 0.0)) / step.total
+            bar.update(task, description=f"{step.step}/{step.total} {step.text}", completed=done)
+
+        yield show
+        bar.update(task, completed=1.0)
+
+
+def _plain_steps() -> Callable[["Step"], None]:
+    last: list[str] = []
+
+    def show(step: "Step") -> None:
+        line = f"vtorque: {step.step}/{step.total} {step.text}" if step.total else f"vtorque: {step.text}"
+        if line not in last:
+            last[:] = [line]
+            click.echo(line, err=True)
+
+    return show
+
+
+class Phases:
+    """What `vtorque run` shows while the guest boots: a line that changes on a terminal, a line per phase elsewhere."""
+
+    def __init__(self) -> None:
+        self._begin = time.monotonic()
+        self._status: Status | None = None
+
+    def phase(self, name: str) -> None:
+        """The job entered a phase; once its own text runs, the terminal is the job's."""
+        text = f"{name} ({time.monotonic() - self._begin:.0f} s)"
+        if not sys.stderr.isatty():
+            click.echo(f"vtorque: {text}", err=True)
+        elif name in OWN_OUTPUT:
+            self.stop()
+        else:
+            self._show(text)
+
+    def note(self, text: str) -> None:
+        """One sentence that the person should see."""
+        self.stop()
+        click.echo(f"vtorque: {render.printable(text)}", err=True)
+
+    def fault(self, fault: Fault) -> None:
+        """A failure beside the one that is raised."""
+        self.stop()
+        from vtorque_spec.driver import of_fault
+
+        print_findings([of_fault(fault)])
+
+    def stop(self) -> None:
+        """Take the changing line away."""
+        if self._status is not None:
+            self._status.stop()
+            self._status = None
+
+    def _show(self, text: str) -> None:
+        from rich.console import Console
+
+        if self._status is None:
+            self._status = Console(stderr=True).status(text)
+            self._status.start()
+        self._status.update(text)
+
+
+OWN_OUTPUT = ("prologue", "run", "epilogue")
+"""The phases in which the user's own text writes to the terminal."""

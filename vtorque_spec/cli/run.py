@@ -1,0 +1,124 @@
+"""`vtorque run JOB [--as USER]`: the same stages as in a batch system, on this machine's libvirt."""
+
+import gc
+import os
+import pwd
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from vtorque_spec.cli.common import JOB_FILE, SITE_OPTION, print_findings
+from vtorque_spec.cli.site import context_of, the_site
+from vtorque_spec.fault import Fault
+from vtorque_spec.policy import Context
+from vtorque_spec.site import Site
+
+if TYPE_CHECKING:
+    from vtorque_runtime.identity import Reserved
+    from vtorque_spec.node import Answer
+
+
+@click.command()
+@click.argument("job", type=JOB_FILE)
+@click.option("--as", "user", metavar="USER", help="Whose job it is, when root runs it. [default: who called sudo]")
+@SITE_OPTION
+def command(job: Path, user: str | None, site: Path | None) -> int:
+    """Run a job in its own virtual machine on this host, and exit with the job's exit code.
+
+    As root the guest runs on qemu:///system, and the job as USER: root itself has no jobs. As an ordinary user it runs
+    on qemu:///session, without mounts.
+
+    \b
+    vtorque run job.vjob.yaml
+    sudo vtorque run job.vjob.yaml
+    vtorque run job.vjob.yaml --as alice
+    """
+    gc.enable()
+    owner = _owner(user)
+    _check_site(site)
+    facts = the_site(site)
+    context = context_of(owner.pw_uid, facts)
+    from vtorque_runtime import identity, local
+    from vtorque_runtime.images.store import SYSTEM_STORE
+    from vtorque_spec.carrier import decode_user_part
+    from vtorque_spec.cli.progress import Phases
+    from vtorque_spec.node import bundle_of
+
+    checked = _checked(job, owner, facts, context)
+    with identity.reserve(user=owner.pw_name, images=SYSTEM_STORE, min_uid=facts.min_uid) as reserved:
+        user_part = decode_user_part(checked.result["user"])
+        click.echo(f"vtorque: {reserved.facts}", err=True)
+        bundle = bundle_of(_planned(checked.result["machine"], facts, context, reserved))
+        show = Phases()
+        try:
+            return local.run(bundle, user_part, reserved, show)
+        finally:
+            show.stop()
+
+
+def _owner(user: str | None) -> pwd.struct_passwd:
+    """Whose job it is: the caller, or for root the one named, or the one who called sudo."""
+    if os.geteuid() != 0:
+        me = pwd.getpwuid(os.geteuid())
+        if user not in (None, me.pw_name):
+            raise Fault("VT0901", f"only root runs jobs for others, and you are {me.pw_name}", help="leave out --as")
+        return me
+    sudo_uid = os.environ.get("SUDO_UID", "")
+    try:
+        found = pwd.getpwnam(user) if user else pwd.getpwuid(int(sudo_uid)) if sudo_uid.isdecimal() else None
+    except KeyError:
+        raise Fault("VT0901", f"there is no user `{user or sudo_uid}` on this machine") from None
+    if found is None or found.pw_uid == 0:
+        hint = "name the job's owner, as in: vtorque run --as alice JOB"
+        raise Fault("VT0901", "root has no jobs: in the guest the job runs as an ordinary user", help=hint)
+    return found
+
+
+def _check_site(site: Path | None) -> None:
+    """What root goes by must be root's alone to change."""
+    if os.geteuid() != 0:
+        return
+    for root in (site, Path("/etc/vtorque")):
+        if root is None or not root.exists():
+            continue
+        for path in (root, *sorted(root.rglob("*"))):
+            found = path.lstat()
+            loose = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not stat.S_ISLNK(found.st_mode)
+            if found.st_uid != 0 or loose or stat.S_ISLNK(found.st_mode):
+                hint = f"make it root's own: chown -R root: {root} && chmod -R go-w {root}"
+                raise Fault("VT0704", f"{path} can be changed by others than root, so root does not use it", help=hint)
+
+
+def _checked(job: Path, owner: pwd.struct_passwd, site: Site, context: Context) -> "Answer":
+    """The job file and the scripts beside it are the user's: root lets the user's own ids read them."""
+    from vtorque_spec.node import check_job
+
+    groups = os.getgrouplist(owner.pw_name, owner.pw_gid)
+    return _ask(owner.pw_uid, owner.pw_gid, groups, check_job, job, site, context)
+
+
+def _planned(machine: str, site: Site, context: Context, reserved: "Reserved") -> "Answer":
+    """What travelled is the user's word still: root lets nobody's ids work it out."""
+    from vtorque_spec.node import plan_job
+
+    nobody = pwd.getpwnam("nobody")
+    return _ask(nobody.pw_uid, nobody.pw_gid, [], plan_job, machine, site, context, reserved.context)
+
+
+def _ask(uid: int, gid: int, groups: list[int], function: Callable[..., bytes], *arguments: object) -> "Answer":
+    from vtorque_spec.node import read_answer
+
+    if os.geteuid() == 0:
+        from vtorque_runtime.confine import call_as
+
+        raw = call_as(uid, gid, groups, function, *arguments)
+    else:
+        raw = function(*arguments)
+    answer = read_answer(raw)
+    print_findings(answer.findings, sources=answer.sources)
+    if answer.result is None:
+        raise click.exceptions.Exit(1)
+    return answer

@@ -1,0 +1,101 @@
+"""The front end as a child of root: what root must not do itself, with the answer as plain JSON bytes.
+
+`check_job` reads a user's files and runs with that user's ids; `plan_job` turns the machine part that travelled into
+what one node applies, by the node's own site, and runs as nobody. An ordinary user's `vtorque run` calls them directly.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vtorque_spec.canonical import DecodeError, from_data, to_data
+from vtorque_spec.carrier import encode_user_part
+from vtorque_spec.diagnostics import Code, Diagnostic, Note, Report, Span
+from vtorque_spec.driver import check_file, job_from_machine_part, machine_part, plan_for_node
+from vtorque_spec.fault import Fault
+from vtorque_spec.plan import NodeBundle, NodeContext
+from vtorque_spec.policy import Context
+from vtorque_spec.site import Site
+from vtorque_spec.sources import source_lines
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a child told: its findings, the lines of the files that these are in, and a result if there is one."""
+
+    findings: tuple[Diagnostic, ...]
+    sources: Mapping[str, list[str]]
+    result: Any
+
+
+def check_job(path: Path, site: Site, context: Context) -> bytes:
+    """Take a job file through every check; the result is `{machine: VT1..., user: VTU1...}`."""
+    report = Report()
+    checked = check_file(path, site, context, report)
+    if checked is None:
+        return _encode(report, None)
+    return _encode(report, {"machine": machine_part(checked), "user": encode_user_part(checked.user)})
+
+
+def plan_job(machine: str, site: Site, context: Context, node: NodeContext) -> bytes:
+    """Decide everything for one node; the result is a NodeBundle."""
+    report = Report()
+    try:
+        derived = job_from_machine_part(machine, site, context, report)
+    except DecodeError as error:
+        raise Fault("VT0912", f"the machine part cannot be read: {error}") from None
+    bundle = plan_for_node(derived[0], node, derived[1], report) if derived else None
+    return _encode(report, None if bundle is None else to_data(bundle))
+
+
+def read_answer(raw: bytes) -> Answer:
+    """Read what a child answered; raises Fault VT0914, whatever the bytes are."""
+    try:
+        data = json.loads(raw)
+        findings = tuple(_finding(item) for item in data["findings"])
+        sources = {str(name): [str(line) for line in lines] for name, lines in data["sources"].items()}
+        return Answer(findings, sources, data["result"])
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise Fault("VT0914", "the answer of the confined process cannot be read", detail=repr(error)[:200]) from None
+
+
+def bundle_of(answer: Answer) -> NodeBundle:
+    """Return the NodeBundle of an answer; raises Fault VT0914 when it is none."""
+    try:
+        bundle = from_data(NodeBundle, answer.result)
+    except DecodeError as error:
+        raise Fault("VT0914", f"the answer of the confined process is no plan: {error}") from None
+    assert isinstance(bundle, NodeBundle)  # noqa: S101 - from_data returns what it was asked for
+    return bundle
+
+
+def _encode(report: Report, result: Any) -> bytes:
+    items = report.sorted()
+    files = {item.span.file for item in items if item.span}
+    told = {
+        "findings": [_data(item) for item in items],
+        "sources": {name: source_lines(name) for name in sorted(files)},
+        "result": result,
+    }
+    return json.dumps(told).encode()
+
+
+def _data(item: Diagnostic) -> dict[str, Any]:
+    return {
+        "code": item.code.id,
+        "message": item.message,
+        "span": to_data(item.span),
+        "notes": [to_data(note) for note in item.notes],
+        "help": item.help,
+        "detail": item.detail,
+    }
+
+
+def _finding(data: Any) -> Diagnostic:
+    span = None if data["span"] is None else Span(**data["span"])
+    notes = tuple(
+        Note(note["message"], None if note["span"] is None else Span(**note["span"])) for note in data["notes"]
+    )
+    return Diagnostic(Code.by_id(data["code"]), data["message"], span, notes, data["help"], data["detail"])
