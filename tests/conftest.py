@@ -27,3 +27,8 @@ def pytest_runtest_makereport(
         report.outcome = "failed"
         report.longrepr = f"skipped in CI: {report.longrepr}"
     return report
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--update-golden` is never a default: what it writes is to be read before it is committed."""
+    parser.addoption("--update-golden", action="store_true", help="write expected files anew; then read them")

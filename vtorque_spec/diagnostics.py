@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from enum import Enum
 
 
@@ -172,5 +171,7 @@ class Report:
 def near_miss(word: str, known: Iterable[str]) -> str | None:
     """Return the one of `known` that `word` most probably was meant to be."""
     spelled = {name.lower(): name for name in sorted(known)}
+    from difflib import get_close_matches  # a file without errors does not pay for it
+
     matches = get_close_matches(word.lower(), spelled, n=1, cutoff=0.6)
     return spelled[matches[0]] if matches else None

@@ -118,7 +118,8 @@ def _check_least(image: CatalogueImage, spec: JobSpec, normal: NormalForm, repor
     if memory < image.min_memory:
         need = print_size(image.min_memory)
         message = f"the image `{image.name}` needs {need}, the guest has {print_size(memory)}"
-        report.add(Code.IMAGE_MEMORY, message, normal.at(("memory",)), help=f"write `memory: {need}` or more")
+        said = ("memory",) if ("memory",) in normal.spans else ("image",)
+        report.add(Code.IMAGE_MEMORY, message, normal.at(said), help=f"write `memory: {need}` or more")
     if disk < image.min_disk:
         need = print_size(image.min_disk)
         message = f"the image `{image.name}` has {need}, the root disk above it {print_size(disk)}"
@@ -130,11 +131,13 @@ def _check_pinning(spec: JobSpec, normal: NormalForm, report: Report) -> None:
     if chosen is None:
         return
     if len(chosen) != vcpus:
-        message = f"the map has {len(chosen)} entries for {vcpus} vCPUs"
+        message = f"the map has length {len(chosen)}, but `vcpus` is {vcpus}"
         report.add(Code.MAP_LENGTH, message, normal.at(("pinning", "map")), help="write one entry for each vCPU")
     for index, cpu in enumerate(chosen):
         if cpu in chosen[:index]:
-            report.add(Code.MAP_REPEATS, f"the map has the CPU {cpu} twice", normal.at(("pinning", "map", index)))
+            place = normal.at(("pinning", "map", index))
+            hint = "give each vCPU a CPU of its own"
+            report.add(Code.MAP_REPEATS, f"the map has the CPU {cpu} twice", place, help=hint)
 
 
 def _check_times(job: Effective, normal: NormalForm, report: Report) -> None:
@@ -146,7 +149,10 @@ def _check_times(job: Effective, normal: NormalForm, report: Report) -> None:
         path for path in (("timeouts", "boot"), ("timeouts", "grace"), ("batch", "walltime")) if path in normal.spans
     ]
     place = normal.at(said[0]) if said else None
-    message = f"a boot of {boot} s and a grace of {grace} s leave nothing of a walltime of {print_duration(walltime)}"
+    message = (
+        f"a boot of {print_duration(boot)} and a grace of {print_duration(grace)} "
+        f"leave nothing of a walltime of {print_duration(walltime)}"
+    )
     hint = "raise batch.walltime, or lower timeouts.boot and timeouts.grace"
     report.add(Code.TIME_ORDER, message, place, help=hint)
 

@@ -15,16 +15,22 @@ PROBLEMS: dict[str | None, tuple[str, str | None]] = {
     "did not find expected alphabetic or numeric character": ("plain text cannot start with this character", _QUOTES),
     "found unknown escape character": (
         "there is no such escape in double quotes", "write the backslash twice, or use single quotes"),
+    "found invalid Unicode character escape code": ("there is no character of that number", None),
+    "found undefined tag handle": ("the language has no tags", "remove it; quote the value if it is text"),
     "block sequence entries are not allowed in this context": (
         "a list item cannot start here", "put it on a line of its own, or write `[one, two]`"),
     "did not find expected '-' indicator": ("the list cannot go on like this", "start each item with `- `"),
-    "did not find expected node content": ("a value is missing here", None),
+    "did not find expected node content": ("a key or a value is missing here", None),
     "did not find expected comment or line break": (
         "nothing can follow here", "start the text on the next line, indented"),
 }  # fmt: skip
 """libyaml's words for a problem -> ours, and what to do."""
 
-AT_THE_START = {"could not find expected ':'", "found unexpected end of stream"}
+AT_THE_START = {
+    "could not find expected ':'",
+    "found unexpected end of stream",
+    "did not find expected alphabetic or numeric character",
+}
 """Problems that libyaml places where it gave up, not where they begin."""
 
 STARTS = {

@@ -27,9 +27,9 @@ PHASE_LIMITS = {
 }
 """How long a guest may stay in each phase, as a share of the plan's `boot_timeout_s`, which bounds them together.
 
-firmware: no word from the initrd yet; kernel: from the initrd to cloud-init's first module; cloud-init: to the mounts;
-mounts: from all mounted to the end of the boot; ready: until the token was read over ssh. Measured under emulation:
-2, 8, 8, 8 and 2 s. Staging (the work before the domain starts) takes as long as reading the image once.
+firmware: no word from the initrd yet; kernel: from the initrd to cloud-init's first command; cloud-init: until all is
+mounted; mounts: until the guest has written its token; ready: until the token was read over ssh. Staging, the work
+before the domain starts, takes as long as reading the image once.
 """
 
 _TOKEN_LIMIT_S = 30
@@ -75,8 +75,8 @@ class _Clock:
         ended = self._watch.tick()
         self._watch.signals.check()
         console, now = self._watch.console, time.monotonic()
-        if console.failed_mount is not None:
-            raise self._fault(f"the guest could not mount {console.failed_mount}")
+        if console.failure is not None:
+            raise self._fault(f"the guest {console.failure}")
         if console.phase not in (None, self.phase):
             self.phase, self._entered = str(console.phase), now
             self._progress.phase(self.phase)

@@ -1,6 +1,6 @@
 """Follow a guest's console: which phase of the boot it says it is in, its last lines, and a copy for the job's owner.
 
-The seed makes the guest print `vtorque-phase: NAME NONCE`; the initrd, which does not know the nonce, `vtorque-phase:
+The seed makes the guest print `vtorque-phase: NAME [WHAT] NONCE`; the initrd, which does not know the nonce, `vtorque-phase:
 kernel`. A line with another nonce is not of this boot.
 """
 
@@ -11,7 +11,9 @@ from pathlib import Path
 COPY_LIMIT_BYTES = 4 * 1024**2
 _TAIL_LIMIT_BYTES = 16 * 1024
 _LINE = re.compile(rb"vtorque-phase: ([a-z-]+)((?: \S+)*)")
+_COLOUR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _PRINTED = ("cloud-init", "mounts", "ready")
+_FAILURES = {"mounts-failed": "could not mount", "user-failed": "could not make the user"}
 
 
 class Console:
@@ -23,7 +25,8 @@ class Console:
         """`copy`, made here in a directory of the caller's own, is given to `owner` (uid, gid)."""
         self.phase: str | None = None
         """The last phase that the guest reached."""
-        self.failed_mount: str | None = None
+        self.failure: str | None = None
+        """What the guest says went wrong."""
         self._source, self._nonce = source, nonce
         self._file: int | None = None
         self._copy = None if copy is None else _new_file(copy, owner)
@@ -42,7 +45,8 @@ class Console:
 
     def tail(self, lines: int = 20) -> str:
         """Return the last lines, control characters made harmless."""
-        shown = [harmless(line) for line in self._tail.decode("utf-8", "replace").splitlines()]
+        text = _COLOUR.sub("", self._tail.decode("utf-8", "replace"))
+        shown = [harmless(line) for line in text.split("\n")]
         return "\n".join([line for line in shown if line.strip()][-lines:]) or "(the console is empty)"
 
     def close(self) -> None:
@@ -91,8 +95,8 @@ class Console:
         elif self._nonce in words:
             if name in _PRINTED:
                 self.phase = name
-            elif name == "mounts-failed":
-                self.failed_mount = harmless(next((word for word in words if word != self._nonce), "?"))
+            elif name in _FAILURES:
+                self.failure = f"{_FAILURES[name]} {harmless(' '.join(words).removesuffix(self._nonce)).strip()}"
 
 
 def harmless(text: str) -> str:

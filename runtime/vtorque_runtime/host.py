@@ -2,25 +2,16 @@
 
 import os
 import re
-import subprocess
-import uuid
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
-from vtorque_spec.fault import Fault
+from vtorque_runtime import kvm
 from vtorque_spec.plan import Cell
 
 _SYS = Path("/sys/devices/system")
 _KIB = 1024
 _GIB = 1024**3
-
-
-class Prober(Protocol):
-    """What finding out about KVM needs of a hypervisor."""
-
-    def try_domain(self, xml: str) -> str | None:
-        """Start a domain without running it and end it; return None, or why it can't start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +31,10 @@ class HostFacts:
         return f"{len(self.cpus)} CPU{plural}, {self.memory_bytes / _GIB:.1f} GiB, {virt}"
 
 
-def facts(hypervisor: Prober) -> HostFacts:
-    """Find out; takes about a second where KVM works. Raises Fault VT0905 without QEMU."""
+def facts(hypervisor: kvm.Prober) -> HostFacts:
+    """Find out; takes up to 3 s, for KVM. Raises Fault VT0905 without QEMU."""
     online = _online()
-    kvm_fault = _kvm_fault(hypervisor)
+    kvm_fault = kvm.fault(hypervisor)
     return HostFacts(
         cells=_cells(online),
         cpus=tuple(sorted(os.sched_getaffinity(0) & online)),
@@ -84,51 +75,3 @@ def _meminfo(path: Path, field: str) -> int:
     if match is None:
         raise OSError(f"{path} has no {field}")
     return int(match[1]) * _KIB
-
-
-def _kvm_fault(hypervisor: Prober) -> str | None:
-    """/dev/kvm may exist and not work, so a machine is started with its CPUs stopped: by us, then by libvirt.
-
-    QEMU alone answers at once when the kernel can't; libvirt then tells whether QEMU may, as the user it runs it as.
-    """
-    if not Path("/dev/kvm").exists():
-        return "no /dev/kvm"
-    words = _qemu_fault() or hypervisor.try_domain(_PROBE.format(uuid=uuid.uuid4()))
-    return None if words is None else re.sub(r"^.*qemu-system-x86_64: ", "", words.strip().splitlines()[-1])[:100]
-
-
-def _qemu_fault() -> str | None:
-    try:
-        done = subprocess.run(
-            _QEMU,
-            input=_QUIT,
-            capture_output=True,
-            timeout=_QEMU_LIMIT_S,
-            check=False,
-            encoding="utf-8",
-            errors="replace",
-        )
-    except FileNotFoundError:
-        raise Fault("VT0905", f"this host has no {_QEMU[0]}", help="apt install qemu-system-x86") from None
-    except subprocess.TimeoutExpired:
-        return f"QEMU did not start within {_QEMU_LIMIT_S} s"
-    return None if done.returncode == 0 else done.stderr.strip() or f"QEMU ended with {done.returncode}"
-
-
-_QEMU_LIMIT_S = 10
-_QEMU = (
-    *("qemu-system-x86_64", "-accel", "kvm", "-cpu", "host", "-machine", "q35", "-m", "32"),
-    *("-nodefaults", "-display", "none", "-S", "-qmp", "stdio"),
-)
-_QUIT = '{"execute": "qmp_capabilities"}{"execute": "quit"}'
-_PROBE = """\
-<domain type='kvm'>
-  <name>vt-probe-{uuid}</name>
-  <uuid>{uuid}</uuid>
-  <memory unit='MiB'>32</memory>
-  <vcpu>1</vcpu>
-  <os><type arch='x86_64' machine='q35'>hvm</type></os>
-  <cpu mode='host-passthrough'/>
-  <devices><memballoon model='none'/></devices>
-</domain>
-"""

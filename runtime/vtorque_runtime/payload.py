@@ -17,14 +17,15 @@ from vtorque_spec.plan import Login, NodePlan, Script, UserPart, Variable
 
 DIRECTORY = "/run/vtorque/job"
 UPLOAD = f"exec tar -x -f - -C {DIRECTORY}"
+"""Command that unpacks the archive in the guest."""
 
 VARIABLE_LIMIT_BYTES = 100_000
 """Linux takes at most 131,072 bytes for one variable."""
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
-_START = f"""\
-cd {DIRECTORY} || exit 78
+_START = """\
+cd "${0%/*}" || exit 78
 exec 3>&2 2>/dev/null
 set -m
 bash "$1.sh" </dev/null 2>&3 3>&- &
@@ -36,9 +37,9 @@ echo "$code" >"$1.status"
 exit "$code"
 """
 
-_SIGNAL = f"""\
-cd {DIRECTORY} || exit 78
-for _ in {{1..50}}; do [ -s "$2.pid" ] && break; sleep 0.1; done
+_SIGNAL = """\
+cd "${0%/*}" || exit 78
+for _ in {1..50}; do [ -s "$2.pid" ] && break; sleep 0.1; done
 kill -s "$1" -- "-$(cat "$2.pid")"
 """
 

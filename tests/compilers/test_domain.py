@@ -17,7 +17,7 @@ from tests.support.libvirtd import Libvirtd
 from vtorque_compilers.domain import compile_domain
 from vtorque_compilers.domain.tuning import cpuset
 from vtorque_spec.fault import Fault
-from vtorque_spec.plan import LinuxGuest, Pins
+from vtorque_spec.plan import LinuxGuest
 
 RNG = Path("/usr/share/libvirt/schemas/domain.rng")
 ANY_GUEST = pytest.mark.parametrize("guest", GUESTS.values(), ids=GUESTS)
@@ -35,7 +35,7 @@ def missing(emitted: ET.Element, returned: ET.Element, path: str = "") -> list[s
     """
     path = f"{path}/{emitted.tag}"
     lost = [f"{path}/@{name}" for name, value in emitted.items() if returned.get(name) != value]
-    if not len(emitted) and (emitted.text or "") != (returned.text or ""):
+    if emitted.text and emitted.text.strip() and emitted.text != returned.text:
         lost.append(f"{path}: {emitted.text!r}, not {returned.text!r}")
     free = list(returned)
     for child in emitted:
@@ -44,7 +44,8 @@ def missing(emitted: ET.Element, returned: ET.Element, path: str = "") -> list[s
         if match is not None:
             free.remove(match)
         else:
-            lost += min((missing(child, other, path) for other in candidates), key=len, default=[f"{path}/{child.tag}"])
+            nearest = min((missing(child, other, path) for other in candidates), key=lambda found: len(found), default=None)
+            lost += [f"{path}/{child.tag}"] if nearest is None else nearest
     return lost
 
 
@@ -94,6 +95,10 @@ def test_libvirts_test_driver_keeps_everything(guest: LinuxGuest) -> None:
 @ANY_GUEST
 def test_libvirts_qemu_driver_keeps_everything(guest: LinuxGuest, libvirtd: Libvirtd) -> None:
     with defined("qemu:///system", compile_domain(guest).text) as returned:
+        machine = returned.find("os/type")
+        assert machine is not None
+        assert str(machine.get("machine")).startswith("pc-q35-")  # the version that the alias stands for
+        machine.set("machine", "q35")
         assert missing(tree(guest), returned) == []
 
 
@@ -162,33 +167,40 @@ def test_cpusets_as_libvirt_prints_them(cpus: tuple[int, ...], text: str) -> Non
     assert cpuset(cpus) == text
 
 
+def carried(text: str) -> bool:
+    """Whether XML gives `text` back: libxml2 says which characters it has; tabs and line ends get normalised."""
+    try:
+        etree.Element("any").text = text
+    except ValueError:
+        return False
+    return not set(text) & set("\t\r\n")
+
+
 @given(text=st.text(), field=st.sampled_from(["name", "kernel", "cmdline", "console_log"]))
 def test_any_text_comes_back_or_is_refused(text: str, field: str) -> None:
-    where = {"name": "name", "kernel": "os/kernel", "cmdline": "os/cmdline", "console_log": "devices/serial/source"}
-    guest = with_machine(**{field: text})
-    try:
-        found = tree(guest).find(where[field])
-    except Fault as fault:
-        assert fault.code == "VT0604"
-        assert any(character < " " or not character.isprintable() or ord(character) >= 0xFFFE for character in text)
+    guest = replace(GUEST, machine=replace(GUEST.machine, **{field: text}))  # type: ignore[arg-type] # any of the four
+    if not carried(text):
+        with pytest.raises(Fault, match="^VT0604: "):
+            compile_domain(guest)
         return
+    where = {"name": "name", "kernel": "os/kernel", "cmdline": "os/cmdline", "console_log": "devices/serial/source"}
+    found = tree(guest).find(where[field])
     assert found is not None
     assert (found.get("path") if field == "console_log" else found.text or "") == text
 
 
 @given(text=st.text())
 def test_any_text_in_an_attribute_stays_in_it(text: str) -> None:
-    machine = with_machine(
+    guest = with_machine(
         nic=replace(BRIDGE, network=text),
         disks=(replace(OVERLAY, backing=text),),
         filesystems=(replace(DATA, source=text),),
-        pins=Pins(((0,),), ()),
     )
-    try:
-        domain = tree(machine)
-    except Fault as fault:
-        assert fault.code == "VT0604"
+    if not carried(text):
+        with pytest.raises(Fault, match="^VT0604: "):
+            compile_domain(guest)
         return
+    domain = tree(guest)
     assert [node.get("network") for node in domain.findall("devices/interface/source")] == [text]
     assert [node.get("file") for node in domain.findall("devices/disk/backingStore/source")] == [text]
     assert [node.get("dir") for node in domain.findall("devices/filesystem/source")] == [text]

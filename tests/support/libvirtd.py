@@ -41,12 +41,16 @@ class Libvirtd:
         """Start what is not running and return when qemu:///system answers. Raises RuntimeError with the output."""
         for name in DAEMONS:
             if name not in self._running:
-                self._output[name] = tempfile.TemporaryFile()
+                self._output[name] = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the daemon
                 # A session of its own: Ctrl-C is for the tests, which then end the daemons in order.
                 self._running[name] = subprocess.Popen(
-                    [sys.executable, __file__, REAP, name], stdin=subprocess.DEVNULL, stdout=self._output[name], stderr=subprocess.STDOUT,
-                    start_new_session=True, env=os.environ | {"PATH": os.environ.get("PATH", "") + ":/usr/sbin:/sbin"},
-                )  # fmt: skip
+                    [sys.executable, __file__, REAP, name],
+                    stdin=subprocess.DEVNULL,
+                    stdout=self._output[name],
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                    env=os.environ | {"PATH": os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"},
+                )
         deadline = time.monotonic() + PATIENCE_S
         while not answers():
             if time.monotonic() > deadline or any(process.poll() is not None for process in self._running.values()):

@@ -7,7 +7,6 @@ import gc
 import importlib
 import os
 import sys
-import traceback
 from typing import Any
 
 import click
@@ -63,6 +62,7 @@ def group() -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run the program and exit."""
     gc.freeze()
+    os.environ["PYDANTIC_DISABLE_PLUGINS"] = "1"  # no other package's code runs in root's children
     gc.disable()  # a compile lives for a tenth of a second; `lint` and `run` switch collection on again
     arguments = sys.argv[1:] if arguments is None else arguments
     code = 3
@@ -114,6 +114,8 @@ def _refuse(arguments: list[str]) -> None:
 
 
 def _internal(error: Exception) -> None:
+    import traceback
+
     place = traceback.extract_tb(error.__traceback__)[-1]
     at = f"{os.path.basename(place.filename)}:{place.lineno}"
     click.echo(f"vtorque: internal error: {type(error).__name__}: {error} (at {at})", err=True)

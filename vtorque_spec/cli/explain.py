@@ -41,7 +41,7 @@ def _why(job: Path, field: str, directory: Path | None) -> None:
     from vtorque_spec.cli.site import context_of, the_site
     from vtorque_spec.document import read
     from vtorque_spec.driver import apply_policy
-    from vtorque_spec.policy import limits_of, shown
+    from vtorque_spec.policy.limits import limits_of, shown
     from vtorque_spec.spec.parse import label, normal_form, parse_job, paths_of, value_at
 
     if not job.is_file():

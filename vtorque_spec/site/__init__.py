@@ -63,7 +63,9 @@ def shown(path: Path) -> str:
 
 def _policy_layers(root: Path, report: Report) -> tuple[Document, ...]:
     paths = [data.schemas() / "base-policy.yaml", root / "policy.yaml"]
-    documents = [read(path, report, shown(path)) for path in paths if path.is_file()]
+    found = Report()
+    documents = [read(path, found, shown(path)) for path in paths if path.is_file()]
+    _add_as_site_file(found, report)
     return tuple(document for document in documents if document is not None)
 
 
@@ -82,9 +84,14 @@ def _read_as(model: type[M], path: Path, root: Path, report: Report) -> M | None
     parsed = parse_as(model, document, found) if document is not None else None
     if document is not None and isinstance(parsed, CatalogueImage):
         _check_image(parsed, path, root, document, found)
+    _add_as_site_file(found, report)
+    return parsed
+
+
+def _add_as_site_file(found: Report, report: Report) -> None:
+    """What is wrong with a file of the site is not the job's fault, so it has a code of its own."""
     for item in found.items:
         report.items.append(Diagnostic(Code.SITE_FILE, item.message, item.span, item.notes, item.help))
-    return parsed
 
 
 def _check_image(image: CatalogueImage, path: Path, root: Path, document: Document, report: Report) -> None:

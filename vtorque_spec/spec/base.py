@@ -116,8 +116,8 @@ def _quantity(parse: Callable[[str], int], example: str) -> Callable[[Any, Valid
         if number and (info.context or {}).get("normal"):
             return value
         if not number and not isinstance(value, str):
-            hint = f"write a number and a unit, as in {example}"
-            raise PydanticCustomError("quantity", "this is no quantity", {"help": hint})
+            hint = f"write it as in {example}"
+            raise PydanticCustomError("quantity", "a number with a unit is needed", {"help": hint})
         try:
             return parse(str(value))
         except QuantityError as error:

@@ -1,0 +1,30 @@
+# The last thing that cloud-init runs (runcmd): is all in place? Then the boot token, and the job may come.
+# usage: NONCE USER UID GIDS TARGET...    (GIDS: all of the user's, ascending, with a blank after each)
+set -eu
+nonce=$1 user=$2 uid=$3 gids=$4
+shift 4
+phase() { echo "vtorque-phase: $* $nonce" >/dev/console; }
+
+failed=
+for target; do
+    mountpoint -q "$target" || { phase mounts-failed "$target" && failed=1; }
+done
+[ -z "$failed" ] || exit 1
+phase mounts
+
+if [ "$(id -u "$user")" != "$uid" ] || [ "$(id -G "$user" | tr ' ' '\n' | sort -n | tr '\n' ' ')" != "$gids" ]; then
+    phase user-failed "$user"
+    exit 1
+fi
+
+mkdir -p /run/vtorque
+install -d -m 0700 -o "$uid" -g "$(id -g "$user")" /run/vtorque/job
+{
+    echo "token=$nonce"
+    echo "instance_id=$(cat /var/lib/cloud/data/instance-id)"
+    echo "product_uuid=$(tr '[:upper:]' '[:lower:]' </sys/class/dmi/id/product_uuid)"
+    echo "boot_id=$(cat /proc/sys/kernel/random/boot_id)"
+} >/run/vtorque/boot.new
+chmod 0644 /run/vtorque/boot.new
+mv /run/vtorque/boot.new /run/vtorque/boot
+phase ready
