@@ -1,9 +1,10 @@
 """What every test may ask for, and the rule that nothing is skipped in CI."""
 
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 
 import pytest
+from _pytest.terminal import TerminalReporter
 
 from tests.support.libvirtd import Libvirtd, running_libvirtd
 
@@ -32,3 +33,42 @@ def pytest_runtest_makereport(
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`--update-golden` is never a default: what it writes is to be read before it is committed."""
     parser.addoption("--update-golden", action="store_true", help="write expected files anew; then read them")
+
+
+@pytest.fixture
+def update_golden(request: pytest.FixtureRequest) -> bool:
+    """Whether expected files are to be written anew."""
+    return bool(request.config.getoption("--update-golden"))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Everything that touches libvirt runs on one worker, one after the other."""
+    for item in items:
+        if any(item.get_closest_marker(name) for name in ("libvirt", "boot", "session")):
+            item.add_marker(pytest.mark.xdist_group("libvirt"))
+
+
+@pytest.fixture
+def count_boots(record_property: Callable[[str, object], None]) -> Callable[..., None]:
+    """Tell the summary of a real boot, and whether it was a second try."""
+
+    def count(*, retried: bool = False) -> None:
+        record_property("retry" if retried else "boot", 1)
+
+    return count
+
+
+def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
+    """One line with what passed, how many guests booted, and how many boots were tried again."""
+    reports = [report for kind in ("passed", "failed") for report in terminalreporter.stats.get(kind, [])]
+    told = [name for report in reports if report.when == "call" for name, _ in report.user_properties]
+    passed = len(terminalreporter.stats.get("passed", []))
+    boots, retries = told.count("boot"), told.count("retry")
+    terminalreporter.write_line(f"vtorque: {passed} passed, {boots + retries} boots, {retries} of them retries")
+
+
+@pytest.fixture
+def update_golden(request: pytest.FixtureRequest) -> bool:
+    """Whether expected files are to be written anew."""
+    return bool(request.config.getoption("--update-golden"))

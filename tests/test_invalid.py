@@ -35,12 +35,12 @@ Golden = Callable[[Path, list[Finding]], None]
 
 
 @pytest.fixture
-def golden(request: pytest.FixtureRequest) -> Golden:
+def golden(update_golden: bool) -> Golden:
     """Compare findings with an expected file, or write it when asked to."""
 
     def compare(path: Path, findings: list[Finding]) -> None:
         text = json.dumps(findings, indent=1, ensure_ascii=False) + "\n"
-        if request.config.getoption("--update-golden"):
+        if update_golden:
             path.write_text(text, encoding="utf-8")
         assert path.is_file(), f"{path.name} is missing; the findings are\n{text}"
         assert findings == json.loads(path.read_text(encoding="utf-8"))

@@ -3,6 +3,7 @@
 libvirt's own words reach a person only through a Fault; its habit of printing them to standard error is switched off.
 """
 
+from pathlib import Path
 from typing import Any
 
 from vtorque_spec.fault import Fault
@@ -32,6 +33,9 @@ class Hypervisor:
 
     def create_network(self, xml: str) -> None:
         """Start a network that exists until it is destroyed or the host goes down."""
+        if self.uri == URIS["system"]:
+            # libvirt 9.0 writes here for every network, but makes the directory for those with DNS or DHCP only
+            Path("/var/lib/libvirt/dnsmasq").mkdir(parents=True, exist_ok=True)
         self._call("networkCreateXMLFlags", xml, self._libvirt.VIR_NETWORK_CREATE_VALIDATE)
 
     def create_domain(self, xml: str) -> None:

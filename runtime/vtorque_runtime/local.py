@@ -27,12 +27,16 @@ def run(bundle: NodeBundle, user: UserPart, reserved: Reserved, ui: Progress) ->
     """
     progress = Recorded(ui)
     with Signals() as signals, recorded(reserved.spool.path / "runtime.log"):
-        failure, code = None, 0
+        failure: BaseException | None = None
+        code = 0
         try:
             code = _run(bundle, user, reserved, signals, progress)
         except SignalledError as interrupted:
             progress.note("stopped by a signal")
             code = 128 + interrupted.number
+        except OSError as error:
+            LOG.error("failed", exc_info=error)
+            failure = Fault("VT0914", f"a step on this node failed: {error}")
         except BaseException as error:  # raised again below, once all is undone
             LOG.error("failed", exc_info=error)
             failure = error

@@ -119,7 +119,7 @@ def seed_image(files: dict[str, str]) -> bytes:
             "VT0905", "Python has no pycdlib module here", help="pip install 'vtorque[runtime]'", detail=str(error)
         ) from None
     iso = pycdlib.PyCdlib()
-    iso.new(joliet=3, rock_ridge="1.09", vol_ident="cidata")
+    iso.new(interchange_level=3, joliet=3, rock_ridge="1.09", vol_ident="cidata")
     for name, text in files.items():
         content = text.encode("utf-8")
         short = name.upper().replace("-", "_")

@@ -44,7 +44,9 @@ def missing(emitted: ET.Element, returned: ET.Element, path: str = "") -> list[s
         if match is not None:
             free.remove(match)
         else:
-            nearest = min((missing(child, other, path) for other in candidates), key=lambda found: len(found), default=None)
+            nearest = min(
+                (missing(child, other, path) for other in candidates), key=lambda found: len(found), default=None
+            )
             lost += [f"{path}/{child.tag}"] if nearest is None else nearest
     return lost
 
@@ -180,7 +182,7 @@ def carried(text: str) -> bool:
 def test_any_text_comes_back_or_is_refused(text: str, field: str) -> None:
     guest = replace(GUEST, machine=replace(GUEST.machine, **{field: text}))  # type: ignore[arg-type] # any of the four
     if not carried(text):
-        with pytest.raises(Fault, match="^VT0604: "):
+        with pytest.raises(Fault, match="VT0604"):
             compile_domain(guest)
         return
     where = {"name": "name", "kernel": "os/kernel", "cmdline": "os/cmdline", "console_log": "devices/serial/source"}
@@ -197,7 +199,7 @@ def test_any_text_in_an_attribute_stays_in_it(text: str) -> None:
         filesystems=(replace(DATA, source=text),),
     )
     if not carried(text):
-        with pytest.raises(Fault, match="^VT0604: "):
+        with pytest.raises(Fault, match="VT0604"):
             compile_domain(guest)
         return
     domain = tree(guest)

@@ -13,7 +13,7 @@ from vtorque_spec.driver import compile_bundle, compile_script
 from vtorque_spec.placement.node_plan import plan_node
 from vtorque_spec.placement.preview import preview_context
 from vtorque_spec.plan import NodePlan
-from vtorque_spec.site.model import NodeClass, SiteMount, SiteNetwork
+from vtorque_spec.site.model import NodeClass, SiteMount
 from vtorque_spec.spec import JobSpec
 from vtorque_spec.spec.honoured import HONOURED
 
@@ -36,7 +36,6 @@ PAIRS: dict[str, tuple[str, str]] = {
     "mounts.*.name": ("mounts: [{name: home, target: /x}]", "mounts: [{name: work, target: /x}]"),
     "mounts.*.target": ("mounts: [{name: work, target: /x}]", "mounts: [{name: work, target: /y}]"),
     "mounts.*.mode": ("mounts: [{name: work, mode: ro}]", "mounts: [{name: work, mode: rw}]"),
-    "network.name": ("network: default", "network: other"),
     "hooks.prologue.path": ("run: x", "run: x\nhooks: {prologue: examples/scripts/prepare.sh}"),
     "hooks.prologue.inline": ("hooks: {prologue: {inline: a}}", "hooks: {prologue: {inline: b}}"),
     "hooks.epilogue.path": ("run: x", "run: x\nhooks: {epilogue: examples/scripts/prepare.sh}"),
@@ -72,6 +71,7 @@ REFUSED: dict[str, str] = {
     "hugepages": "hugepages: 2MiB",
     "root_disk.backing": "root_disk: {backing: ram}",
     "disks": "disks: [{name: a}]",
+    "network.name": "network: other",
     "network.rdma": "network: {rdma: sriov}",
     "shared_memory": "shared_memory: 1GiB",
     "devices": "devices: [{name: gpu}]",
@@ -94,7 +94,6 @@ def the_site() -> Any:
     return dataclasses.replace(
         local,
         images={**local.images, "other": other},
-        networks={**local.networks, "other": SiteNetwork(kind="isolated")},
         mounts={**local.mounts, "work": SiteMount(source="/srv/work", target="/work", mode="rw")},
     )
 

@@ -21,13 +21,13 @@ def command(script: Path) -> int:
     """
     text = script.read_text(encoding="utf-8", errors="replace")
     machine = re.search(r"^#PBS -v BEOWULF_JOB_MAP=(\S+)$", text, re.MULTILINE)
-    user = re.search(r"^(VTU1\.[A-Za-z0-9+/=\n]+)", text, re.MULTILINE)
+    user = re.search(r"^exec vtorque-runtime job <<'(\S+)'\n(.+?)\n\1$", text, re.MULTILINE | re.DOTALL)
     if machine is None or user is None:
         click.echo(f"{script}: this is no script that `vtorque compile` wrote, or not all of one", err=True)
         return 1
     try:
         part = decode_machine_part(machine[1])
-        own = decode_user_part(user[1].replace("\n", ""))
+        own = decode_user_part(user[2].replace("\n", ""))
     except DecodeError as error:
         click.echo(f"{script}: the script is damaged: {error}", err=True)
         return 1

@@ -38,7 +38,7 @@ HONOURED: dict[str, tuple[object, ...]] = {
     "mounts.*.name": ANY,
     "mounts.*.target": ANY,
     "mounts.*.mode": ANY,
-    "network.name": ANY,
+    "network.name": ("default",),
     "network.rdma": ("none",),
     "hooks.prologue.path": ANY,
     "hooks.prologue.inline": ANY,

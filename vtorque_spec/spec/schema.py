@@ -29,6 +29,8 @@ def _cleaned(schema: Any) -> Any:
     if not isinstance(schema, dict):
         return schema
     kept = {key: _cleaned(value) for key, value in schema.items() if not _is_noise(key, value)}
+    if "patternProperties" in kept:
+        kept["additionalProperties"] = False  # pydantic publishes the pattern of the keys, but lets others through
     choices = kept.get("anyOf")
     if choices is not None:
         choices = [choice for choice in choices if choice != {"type": "null"}]

@@ -24,7 +24,7 @@ def check(guest: LinuxGuest) -> None:
     """Raise Fault VT0605 for the first value that cannot reach the guest as it is."""
     for what, value, form in _values(guest):
         if not form.fullmatch(value):
-            raise Fault("VT0605", f"a seed cannot carry {what} {ascii(value)}")
+            raise Fault("VT0605", f"a seed cannot carry {what} {value!a}")
     if not _PRIVATE_KEY.fullmatch(guest.host_key.private):
         raise Fault("VT0605", "a seed cannot carry the private host key: it is not ASCII text")
     if guest.login.uid <= 0 or not guest.login.groups:

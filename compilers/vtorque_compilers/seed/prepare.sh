@@ -20,7 +20,7 @@ for group; do
 done
 
 # The home on the root disk; a mount may cover it later. A directory of the system's stays the system's.
-if [ ! -e "$home" ] || [ "$(stat -c %u "$home")" -ge 1000 ]; then
+if [ ! -e "$home" ] || [ "$(stat -Lc %u "$home")" -ge 1000 ]; then
     mkdir -p "$home"
     chmod 0700 "$home"
     chown "$uid:${1%%:*}" "$home"

@@ -1,0 +1,105 @@
+"""What tests with real guests share: an installed vtorque, an ordinary user, a job in the background."""
+
+import grp
+import os
+import pwd
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+USER, GROUP = "vttester", "vttesters"
+BOOT_LIMIT_S = 120
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a run ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def silent_boot(self) -> bool:
+        """The one failure that is tried again: about one boot in thirty prints nothing (under emulation)."""
+        return self.code == 1 and "VT0904" in self.err and "firmware" in self.err
+
+
+def make_user() -> pwd.struct_passwd:
+    """An ordinary user with a second group; left on the machine, as a test user."""
+    try:
+        grp.getgrnam(GROUP)
+    except KeyError:
+        subprocess.run(["groupadd", GROUP], check=True)
+    try:
+        pwd.getpwnam(USER)
+    except KeyError:
+        subprocess.run(["useradd", "--create-home", "--shell", "/bin/bash", "--groups", GROUP, USER], check=True)
+    return pwd.getpwnam(USER)
+
+
+def environment(**more: str) -> dict[str, str]:
+    """As little as a login has; no SUDO_UID, no site of the caller's."""
+    return {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", **more}
+
+
+@contextmanager
+def started(command: Sequence[str | Path], cwd: Path, **more: str) -> Iterator[subprocess.Popen[str]]:
+    """A process in the background; killed if the test leaves it behind."""
+    process = subprocess.Popen(
+        [str(word) for word in command],
+        cwd=cwd,
+        env=environment(**more),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(60)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def finished(process: subprocess.Popen[str], limit_s: int = 400) -> Done:
+    """Wait for a process and return how it ended."""
+    out, err = process.communicate(timeout=limit_s)
+    return Done(process.returncode, out, err)
+
+
+def wait_for(path: Path, process: subprocess.Popen[str], limit_s: int = BOOT_LIMIT_S + 60) -> bool:
+    """Whether the file came to be while the process lived."""
+    end = time.monotonic() + limit_s
+    while time.monotonic() < end:
+        if path.exists():
+            return True
+        if process.poll() is not None:
+            return False
+        time.sleep(0.2)
+    return False
+
+
+def virsh(*words: str) -> str:
+    """What virsh says of qemu:///system."""
+    done = subprocess.run(["virsh", "-q", "-c", "qemu:///system", *words], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def left_behind() -> list[str]:
+    """Everything of vtorque's jobs that is still there, in the system lane."""
+    found = [f"domain {name}" for name in virsh("list", "--all", "--name").split() if name.startswith("vt-")]
+    found += [f"network {name}" for name in virsh("net-list", "--all", "--name").split() if name.startswith("vt-")]
+    jobs = Path("/var/lib/vtorque/jobs")
+    found += [str(path) for path in (jobs.iterdir() if jobs.is_dir() else ()) if path.is_dir()]
+    links = os.listdir("/sys/class/net")
+    return found + [f"link {name}" for name in links if name.startswith("vt-")]

@@ -1,0 +1,159 @@
+"""The seed's commands, run by cloud-init's own code on a copy of this machine's account files."""
+
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.compilers.plans import GUEST, HOME, with_login, with_machine
+from vtorque_compilers.seed import compile_seed
+from vtorque_spec.plan import Group, LinuxGuest
+
+pytestmark = pytest.mark.root
+
+PYTHON = Path("/usr/bin/python3")
+CLOUD_INIT = Path("/usr/lib/python3/dist-packages/cloudinit")
+UUID = "6F6A9F5E-8F0F-4C4F-9A3E-1D7A7C3F0A11"
+
+ENTER = """
+scratch=$1; shift
+for folder in passwd group shadow gshadow login.defs nsswitch.conf; do cp -a /etc/$folder "$scratch/etc/"; done
+cp -a /etc/pam.d /etc/security /etc/default /etc/ld.so.cache /etc/alternatives /etc/ssl "$scratch/etc/" 2>/dev/null || :
+cat "$scratch/passwd" >>"$scratch/etc/passwd"
+cat "$scratch/group" >>"$scratch/etc/group"
+mount --bind "$scratch/etc" /etc
+mkdir -p /var/lib/cloud
+for folder in /home /run /mnt /sys/class /var/lib/cloud; do mount -t tmpfs none "$folder"; done
+mkdir -p /sys/class/dmi/id /var/lib/cloud/data
+echo %s >/sys/class/dmi/id/product_uuid
+echo INSTANCE >/var/lib/cloud/data/instance-id
+: >"$scratch/console"
+mount --bind "$scratch/console" /dev/console
+exec "$@"
+""" % UUID  # fmt: skip # noqa: UP031 - the shell's braces
+
+CLOUD_INIT_RUN = """
+import subprocess, sys, yaml
+from cloudinit import distros, util
+from cloudinit.distros import ug_util
+config = yaml.safe_load(open(sys.argv[1]))
+def run(commands):
+    return subprocess.run(["sh", "-c", util.shellify(commands)]).returncode
+prepared = run(config["bootcmd"])
+distro = distros.fetch("debian")("debian", {}, None)
+users, _ = ug_util.normalize_users_groups(config, distro)
+for name, settings in users.items():
+    distro.create_user(name, **settings)
+print("prepare", prepared, "finish", run(config["runcmd"]))
+"""
+
+REPORT = """
+%s -c "$1" "$2"
+id -u "$3"; id -G "$3"; getent passwd "$3" | cut -d: -f6,7; getent shadow "$3" | cut -d: -f2
+stat -c '%%u:%%g %%a' "$4" /run/vtorque/job /run/vtorque/boot
+cat /run/vtorque/boot
+""" % PYTHON  # fmt: skip # noqa: UP031 - as above
+
+
+class Result:
+    """What a guest made by the seed looks like, and what it wrote on its console."""
+
+    def __init__(self, output: list[str], console: str) -> None:
+        self.output = output
+        self.console = console.splitlines()
+
+
+def booted(guest: LinuxGuest, tmp_path: Path, passwd: str = "", group: str = "", before: str = ":") -> Result:
+    """Run the seed where the image's account files end in `passwd` and `group`; `before` is shell text to run first."""
+    if not CLOUD_INIT.exists():
+        pytest.skip("cloud-init is not installed")
+    (tmp_path / "etc").mkdir()
+    for name, text in (("passwd", passwd), ("group", group), ("user-data", compile_seed(guest)[0].text)):
+        (tmp_path / name).write_text(text)
+    arguments = [CLOUD_INIT_RUN, str(tmp_path / "user-data"), guest.login.user, guest.login.home]
+    inside = ["sh", "-c", f"{before}\n{REPORT}", "report", *arguments]
+    command = ["unshare", "--mount", "--propagation", "private", "sh", "-euc", ENTER, "enter", str(tmp_path), *inside]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    print(done.stderr)
+    return Result(done.stdout.splitlines(), (tmp_path / "console").read_text())
+
+
+def expected(guest: LinuxGuest) -> list[str]:
+    """What `booted` returns where everything is right."""
+    boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    login = guest.login
+    primary, *others = (group.gid for group in login.groups)
+    return [
+        "prepare 0 finish 0",
+        str(login.uid),
+        " ".join(map(str, [primary, *sorted(others)])),
+        f"{login.home}:/bin/bash",
+        "!",
+        f"{login.uid}:{primary} 700",
+        f"{login.uid}:{primary} 700",
+        "0:0 644",
+        f"token={guest.nonce}",
+        "instance_id=INSTANCE",
+        f"product_uuid={UUID.lower()}",
+        f"boot_id={boot_id}",
+    ]
+
+
+IMAGES = {
+    "nothing-there": ("", ""),
+    "gid-under-another-name": ("", "systemd-foo:x:54321:\nsystemd-bar:x:999:\n"),
+    "name-with-another-gid": ("", "hpc:x:700:\ndocker:x:701:\n"),
+    "both": ("", "hpc:x:999:\ndocker:x:54321:\n"),
+    "user-with-another-uid": ("alice:x:4242:4242::/home/alice:/bin/sh\n", "alice:x:4242:\nmighty:x:702:alice\n"),
+    "uid-under-another-name": ("debian:x:12345:4242::/home/debian:/bin/sh\n", "debian:x:4242:\nmighty:x:702:debian\n"),
+    "the-same-account": ("alice:x:12345:54321::/home/alice:/bin/sh\n", "hpc:x:54321:\nmighty:x:702:alice\n"),
+}
+
+
+@pytest.mark.parametrize(("passwd", "group"), IMAGES.values(), ids=IMAGES)
+def test_numbers_are_right_whatever_the_image_holds(passwd: str, group: str, tmp_path: Path) -> None:
+    found = booted(GUEST, tmp_path, passwd, group)
+    assert found.output == expected(GUEST)
+    assert found.console == [f"vtorque-phase: {phase} {GUEST.nonce}" for phase in ("cloud-init", "mounts", "ready")]
+
+
+@pytest.mark.parametrize("name", ["domain users", "é", "x" * 40, "-o", "a:b", ""])
+def test_group_names_that_groupadd_refuses(name: str, tmp_path: Path) -> None:
+    guest = with_login(groups=(Group("hpc", 54321), Group(name, 998_877)))
+    assert booted(guest, tmp_path).output == expected(guest)
+
+
+def test_values_are_no_shell_text(tmp_path: Path) -> None:
+    guest = with_login(home="/home/al'ice \"$(touch /mnt/x)`id`;& \\")
+    found = booted(guest, tmp_path, before="trap 'ls /mnt' EXIT")
+    assert found.output == expected(guest)
+
+
+def test_a_home_of_the_images_is_handed_over(tmp_path: Path) -> None:
+    found = booted(GUEST, tmp_path, before="mkdir -m 0755 /home/alice; chown 4242:4242 /home/alice")
+    assert found.output == expected(GUEST)
+
+
+def test_a_directory_of_the_systems_is_not_given_away(tmp_path: Path) -> None:
+    guest = with_login(home="/mnt")
+    right = expected(guest)
+    right[5] = "0:0 755"
+    assert booted(guest, tmp_path, before="chmod 0755 /mnt").output == right
+
+
+def test_a_mount_that_is_missing_is_named_and_no_token_given(tmp_path: Path) -> None:
+    missing = replace(HOME, tag="gone", target="/data")
+    found = booted(with_machine(filesystems=(HOME, missing)), tmp_path)
+    assert found.output[0] == "prepare 0 finish 1"
+    assert found.console == [
+        f"vtorque-phase: cloud-init {GUEST.nonce}",
+        f"vtorque-phase: mounts-failed /data {GUEST.nonce}",
+    ]
+    assert not any(line.startswith("token=") for line in found.output)
+
+
+def test_an_account_that_is_not_right_is_named_and_no_token_given(tmp_path: Path) -> None:
+    found = booted(GUEST, tmp_path, before="mount --bind /bin/false /usr/sbin/groupadd")
+    assert found.console[-1] == f"vtorque-phase: user-failed alice {GUEST.nonce}"
+    assert not any(line.startswith("token=") for line in found.output)

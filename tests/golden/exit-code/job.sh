@@ -1,0 +1,23 @@
+#!/bin/bash
+#PBS -S /bin/bash
+#PBS -N exit-code
+#PBS -l nodes=1:ppn=1
+#PBS -l mem=1342177280b
+#PBS -l walltime=01:00:00
+#PBS -v BEOWULF_JOB_MAP=VT1.eyJqb2IiOnsiYXBpVmVyc2lvbiI6InZ0b3JxdWUvdjEiLCJpbWFnZSI6eyJuYW1lIjoiZGViaWFuLTEyIn0sIm5hbWUiOiJleGl0LWNvZGUifSwiam9iX3BsYW5fZGlnZXN0Ijoic2hhMjU2OjdjZWNiZDU3ODVmZGY1YzYwY2RiOTcxZGE3MDRjNzcxNjRjM2RjZWVlZTE4OTRiOGZiZjA2M2JjYjU3MTdkNTAiLCJwb2xpY3lfZGlnZXN0Ijoic2hhMjU2OjY0N2QxMmY5YWQzZTJkNDgxODRiODMwMGYyYzUwMDgwM2NjM2FiYTAwMjczZWYzOGYyNzEwOTRlNTdhZmFmMTgifQ==
+#
+# The job, for people to read; the machines read what is encoded above and below.
+# | # The job's own exit code comes back: `vtorque run` exits with 7.
+# | apiVersion: vtorque/v1
+# | name: exit-code
+# | image: debian-12
+# | run: |
+# |   echo "this goes to standard output"
+# |   echo "this goes to standard error" >&2
+# |   exit 7
+exec vtorque-runtime job <<'VTORQUE-USER-PART'
+VTU1.eyJlbnYiOltdLCJlcGlsb2d1ZSI6bnVsbCwicHJvbG9ndWUiOm51bGwsInJ1biI6eyJhcmd
+zIjpbXSwidGV4dCI6ImVjaG8gXCJ0aGlzIGdvZXMgdG8gc3RhbmRhcmQgb3V0cHV0XCJcbmVjaG8
+gXCJ0aGlzIGdvZXMgdG8gc3RhbmRhcmQgZXJyb3JcIiA+JjJcbmV4aXQgN1xuIn0sInZlcnNpb24
+iOjF9
+VTORQUE-USER-PART

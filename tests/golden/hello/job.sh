@@ -1,0 +1,22 @@
+#!/bin/bash
+#PBS -S /bin/bash
+#PBS -N hello
+#PBS -l nodes=1:ppn=1
+#PBS -l mem=1342177280b
+#PBS -l walltime=01:00:00
+#PBS -v BEOWULF_JOB_MAP=VT1.eyJqb2IiOnsiYXBpVmVyc2lvbiI6InZ0b3JxdWUvdjEiLCJpbWFnZSI6eyJuYW1lIjoiZGViaWFuLTEyIn0sIm5hbWUiOiJoZWxsbyJ9LCJqb2JfcGxhbl9kaWdlc3QiOiJzaGEyNTY6ZDM1Y2I5MzNiZjkzNjY0MTFiYzE0YTU2NGQ3MGNmNThhY2ZiNzM4ODk3ZDliNmU4MTg5OWJiODY4NTAyYWVhMSIsInBvbGljeV9kaWdlc3QiOiJzaGEyNTY6NjQ3ZDEyZjlhZDNlMmQ0ODE4NGI4MzAwZjJjNTAwODAzY2MzYWJhMDAyNzNlZjM4ZjI3MTA5NGU1N2FmYWYxOCJ9
+#
+# The job, for people to read; the machines read what is encoded above and below.
+# | # The smallest job worth looking at: who and where am I, inside my own machine?
+# | apiVersion: vtorque/v1
+# | name: hello
+# | image: debian-12
+# | run: |
+# |   echo "hello from $(hostname): $(. /etc/os-release && echo "$PRETTY_NAME"), kernel $(uname -r)"
+# |   echo "I am $(id)"
+exec vtorque-runtime job <<'VTORQUE-USER-PART'
+VTU1.eyJlbnYiOltdLCJlcGlsb2d1ZSI6bnVsbCwicHJvbG9ndWUiOm51bGwsInJ1biI6eyJhcmd
+zIjpbXSwidGV4dCI6ImVjaG8gXCJoZWxsbyBmcm9tICQoaG9zdG5hbWUpOiAkKC4gL2V0Yy9vcy1
+yZWxlYXNlICYmIGVjaG8gXCIkUFJFVFRZX05BTUVcIiksIGtlcm5lbCAkKHVuYW1lIC1yKVwiXG5
+lY2hvIFwiSSBhbSAkKGlkKVwiXG4ifSwidmVyc2lvbiI6MX0=
+VTORQUE-USER-PART

@@ -1,0 +1,23 @@
+#!/bin/bash
+#PBS -S /bin/bash
+#PBS -N home
+#PBS -l nodes=1:ppn=1
+#PBS -l mem=1342177280b
+#PBS -l walltime=01:00:00
+#PBS -v BEOWULF_JOB_MAP=VT1.eyJqb2IiOnsiYXBpVmVyc2lvbiI6InZ0b3JxdWUvdjEiLCJpbWFnZSI6eyJuYW1lIjoiZGViaWFuLTEyIn0sIm1vdW50cyI6W3sibmFtZSI6ImhvbWUifV0sIm5hbWUiOiJob21lIn0sImpvYl9wbGFuX2RpZ2VzdCI6InNoYTI1NjozM2NiOWI1NDExMTljMzMyZWJjODdkNDZhZDExYTQ5MDY1Njk1YmI2Mjc3NGRlNjRjMjU5ZDc1YTQ2OWM2ODk2IiwicG9saWN5X2RpZ2VzdCI6InNoYTI1Njo2NDdkMTJmOWFkM2UyZDQ4MTg0YjgzMDBmMmM1MDA4MDNjYzNhYmEwMDI3M2VmMzhmMjcxMDk0ZTU3YWZhZjE4In0=
+#
+# The job, for people to read; the machines read what is encoded above and below.
+# | # Work in the home directory of the host: the guest mounts it, files keep their owner.
+# | apiVersion: vtorque/v1
+# | name: home
+# | image: debian-12
+# | mounts: [home]
+# | run: |
+# |   echo "written in the guest by $(id -un) on $(hostname)" > vtorque-was-here.txt
+# |   ls -l vtorque-was-here.txt
+exec vtorque-runtime job <<'VTORQUE-USER-PART'
+VTU1.eyJlbnYiOltdLCJlcGlsb2d1ZSI6bnVsbCwicHJvbG9ndWUiOm51bGwsInJ1biI6eyJhcmd
+zIjpbXSwidGV4dCI6ImVjaG8gXCJ3cml0dGVuIGluIHRoZSBndWVzdCBieSAkKGlkIC11bikgb24
+gJChob3N0bmFtZSlcIiA+IHZ0b3JxdWUtd2FzLWhlcmUudHh0XG5scyAtbCB2dG9ycXVlLXdhcy1
+oZXJlLnR4dFxuIn0sInZlcnNpb24iOjF9
+VTORQUE-USER-PART
