@@ -66,9 +66,3 @@ def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
     passed = len(terminalreporter.stats.get("passed", []))
     boots, retries = told.count("boot"), told.count("retry")
     terminalreporter.write_line(f"vtorque: {passed} passed, {boots + retries} boots, {retries} of them retries")
-
-
-@pytest.fixture
-def update_golden(request: pytest.FixtureRequest) -> bool:
-    """Whether expected files are to be written anew."""
-    return bool(request.config.getoption("--update-golden"))

@@ -242,7 +242,8 @@ class _Builder:
         value = self._scalar(event)
         if not isinstance(value, str) and len(self.report.items) == before:
             shown = event.value or "(nothing)"
-            self._add(Code.BAD_KEY, f"the key `{shown}` is not text", event, help=f'write "{event.value}" in quotes')
+            hint = f'write "{event.value}" in quotes' if event.value else "write a key before the colon"
+            self._add(Code.BAD_KEY, f"the key `{shown}` is not text", event, help=hint)
         return str(event.value)
 
     def _scalar(self, event: Any) -> Any:

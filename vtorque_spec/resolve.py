@@ -122,8 +122,9 @@ def _check_least(image: CatalogueImage, spec: JobSpec, normal: NormalForm, repor
         report.add(Code.IMAGE_MEMORY, message, normal.at(said), help=f"write `memory: {need}` or more")
     if disk < image.min_disk:
         need = print_size(image.min_disk)
+        said = ("root_disk", "size") if ("root_disk", "size") in normal.spans else ("image",)
         message = f"the image `{image.name}` has {need}, the root disk above it {print_size(disk)}"
-        report.add(Code.IMAGE_DISK, message, normal.at(("root_disk", "size")), help=f"write `size: {need}` or more")
+        report.add(Code.IMAGE_DISK, message, normal.at(said), help=f"write `root_disk: {{size: {need}}}` or more")
 
 
 def _check_pinning(spec: JobSpec, normal: NormalForm, report: Report) -> None:
@@ -133,11 +134,12 @@ def _check_pinning(spec: JobSpec, normal: NormalForm, report: Report) -> None:
     if len(chosen) != vcpus:
         message = f"the map has length {len(chosen)}, but `vcpus` is {vcpus}"
         report.add(Code.MAP_LENGTH, message, normal.at(("pinning", "map")), help="write one entry for each vCPU")
+    seen: set[int] = set()
     for index, cpu in enumerate(chosen):
-        if cpu in chosen[:index]:
-            place = normal.at(("pinning", "map", index))
-            hint = "give each vCPU a CPU of its own"
+        if cpu in seen:
+            place, hint = normal.at(("pinning", "map", index)), "give each vCPU a CPU of its own"
             report.add(Code.MAP_REPEATS, f"the map has the CPU {cpu} twice", place, help=hint)
+        seen.add(cpu)
 
 
 def _check_times(job: Effective, normal: NormalForm, report: Report) -> None:
@@ -168,6 +170,7 @@ def _network(spec: JobSpec, normal: NormalForm, site: Site, report: Report) -> s
 
 def _mounts(spec: JobSpec, normal: NormalForm, site: Site, report: Report) -> tuple[Mount, ...]:
     found: list[Mount] = []
+    taken: dict[str, str] = {}
     for index, mount in enumerate(spec.mounts or ()):
         offered = site.mounts.get(mount.name)
         if offered is None:
@@ -187,19 +190,21 @@ def _mounts(spec: JobSpec, normal: NormalForm, site: Site, report: Report) -> tu
         resolved = Mount(
             mount.name, offered.source, mount.target or offered.target, (mount.mode or offered.mode) == "ro"
         )
-        _check_target(mount, resolved, index, found, normal, report)
+        _check_target(mount, resolved, index, taken, normal, report)
         found.append(resolved)
     return tuple(found)
 
 
 def _check_target(
-    said: MountSpec, mount: Mount, index: int, before: list[Mount], normal: NormalForm, report: Report
+    said: MountSpec, mount: Mount, index: int, taken: dict[str, str], normal: NormalForm, report: Report
 ) -> None:
     place = normal.at(("mounts", index, "target"))
-    for earlier in before:
-        if earlier.target == mount.target:
-            message = f"`{earlier.name}` and `{mount.name}` are both mounted at {mount.target}"
-            report.add(Code.TARGET_TWICE, message, place, help="give one of them another `target`")
+    earlier = taken.get(mount.target)
+    if earlier is not None:
+        message = f"`{earlier}` and `{mount.name}` are both mounted at {mount.target}"
+        hint = "remove one of them" if earlier == mount.name else "give one of them another `target`"
+        report.add(Code.TARGET_TWICE, message, place, help=hint)
+    taken.setdefault(mount.target, mount.name)
     if said.target and any(said.target == own or said.target.startswith(own + "/") for own in _GUEST_OWNS):
         message = f"a mount at {said.target} would hide a directory of the guest's own"
         report.add(Code.RESERVED_TARGET, message, place, help="mount it elsewhere, as in /data")

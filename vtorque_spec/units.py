@@ -36,16 +36,21 @@ def parse_size(text: str) -> int:
         hint = f"write {number}{meant}" if meant else "the units are B, KiB, MiB, GiB, TiB, kB, MB, GB and TB"
         raise QuantityError(f"`{unit}` is not a unit of size", hint)
     if not re.fullmatch(SIZE_PATTERN, text):
-        raise _not_whole(text, unit)
+        raise _refused(text, number, unit)
     return int(number) * _SIZE_UNITS[unit]
 
 
-def _not_whole(text: str, unit: str) -> QuantityError:
+def _refused(text: str, number: str, unit: str) -> QuantityError:
+    """Say what is wrong with a number of a known unit, and the same size as it can be written."""
     size_bytes = Fraction(text.removesuffix(unit).strip()) * _SIZE_UNITS[unit]
     if size_bytes == 0:
         return QuantityError(f"`{text}` is no size at all", "write a size above zero")
     hint = f"write {print_size(int(size_bytes))}" if size_bytes.denominator == 1 else "write it in a smaller unit"
-    return QuantityError(f"`{text}` is not a whole number without leading zeros", hint)
+    if "." in text:
+        return QuantityError(f"`{text}` is not a whole number", hint)
+    if number.startswith("0"):
+        return QuantityError(f"`{text}` has a leading zero", hint)
+    return QuantityError(f"`{text}` is too large", "write a size below 2^53 bytes")
 
 
 def print_size(size_bytes: int) -> str:

@@ -73,7 +73,23 @@ def test_pyyaml_reads_any_text_back(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["10:00:00", "on", "0777", "0o17", "1_000", "1:30", "=", "<<", "~", "y", "2026-11-22", "a\r\nb", "\n", " x\n y\n", "é\x85"],
+    [
+        "10:00:00",
+        "on",
+        "0777",
+        "0o17",
+        "1_000",
+        "1:30",
+        "=",
+        "<<",
+        "~",
+        "y",
+        "2026-11-22",
+        "a\r\nb",
+        "\n",
+        " x\n y\n",
+        "é\x85",
+    ],
 )
 def test_what_yaml_1_1_would_misread_stays_text(text: str) -> None:
     assert yaml.safe_load(to_yaml({"value": text})) == {"value": text}

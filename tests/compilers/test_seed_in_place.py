@@ -44,7 +44,10 @@ prepared = run(config["bootcmd"])
 distro = distros.fetch("debian")("debian", {}, None)
 users, _ = ug_util.normalize_users_groups(config, distro)
 for name, settings in users.items():
-    distro.create_user(name, **settings)
+    try:
+        distro.create_user(name, **settings)
+    except Exception as error:  # cloud-init logs what a module raises, and goes on with the next one
+        print(error, file=sys.stderr)
 print("prepare", prepared, "finish", run(config["runcmd"]))
 """
 

@@ -112,6 +112,8 @@ def _ask(uid: int, gid: int, groups: list[int], function: Callable[..., bytes], 
     from vtorque_spec.node import read_answer
 
     if os.geteuid() == 0:
+        import vtorque_compilers.domain
+        import vtorque_compilers.seed  # noqa: F401 - now, because the child may not be able to read this program
         from vtorque_runtime.confine import call_as
 
         raw = call_as(uid, gid, groups, function, *arguments)

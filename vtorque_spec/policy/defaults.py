@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from vtorque_spec.diagnostics import Code, Report
 from vtorque_spec.document import Document, Path
 from vtorque_spec.policy import Effective, Origin, origin_of
-from vtorque_spec.spec.parse import NormalForm, label, parse_normal
+from vtorque_spec.spec.parse import NormalForm, label, parse_normal, reason
 
 
 def fill_defaults(normal: NormalForm, layers: tuple[Document, ...], report: Report) -> Effective | None:
@@ -23,7 +23,7 @@ def fill_defaults(normal: NormalForm, layers: tuple[Document, ...], report: Repo
         for item in error.errors(include_url=False):
             origin = origin_of(origins, tuple(item["loc"]))
             span = origin.span if origin else None
-            report.add(Code.POLICY_DEFAULT, f"the default of `{label(tuple(item['loc']))}`: {item['msg']}", span)
+            report.add(Code.POLICY_DEFAULT, f"the default of `{label(tuple(item['loc']))}`: {reason(item)}", span)
         return None
     return Effective(spec, spec.model_dump(mode="json", exclude_unset=True), origins)
 

@@ -68,7 +68,8 @@ def _spelled_out(schema: Any) -> Any:
 
 
 def _sentence(error: ValidationError, path: Path) -> str:
-    limit, value = error.validator_value, error.instance
+    limit: Any = error.validator_value
+    value: Any = error.instance
     bounds = {
         "maximum": "at most",
         "minimum": "at least",

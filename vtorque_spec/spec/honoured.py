@@ -65,7 +65,7 @@ def check_honoured(normal: NormalForm, report: Report) -> None:
             message, hint = f"`{label(path)}` cannot be {shorten(value)} yet", f"this version honours {allowed}"
         else:
             message, hint = f"`{label(path)}` is not honoured yet", "remove it: this version would not act on it"
-        report.add(Code.NOT_YET, message, normal.spans[path], help=hint)
+        report.add(Code.NOT_YET, message, normal.at(path), help=hint)
 
 
 def _refused(data: dict[str, Any]) -> Iterator[Path]:

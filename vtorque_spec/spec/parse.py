@@ -179,6 +179,7 @@ def _not_allowed(path: Path, found: object, words: list[str], document: Document
         report.add(Code.API_VERSION, message, span, help=f"write {words[0]}")
         return
     meant = near_miss(found, words) if isinstance(found, str) else None
+    meant = meant or (words[0] if len(words) == 1 else None)
     hint = f"write `{meant}`" if meant else f"the words are {', '.join(words)}"
     report.add(Code.NOT_ALLOWED_WORD, f"`{shown}` cannot be {shorten(found)}", span, help=hint)
 
@@ -192,9 +193,21 @@ def _wrong_type(wanted: str, found: object, shown: str, keys: list[str], span: S
         hint = f'write "{str(found).lower() if isinstance(found, bool) else found}" in quotes'
     elif wanted == "a whole number" and isinstance(found, str) and found.isdecimal():
         hint = f"write {found} without quotes"
+    elif wanted == "a whole number" and isinstance(found, float) and found.is_integer():
+        hint = f"write {int(found)}"
     elif wanted == "a list" and not isinstance(found, dict):
         hint = f"write [{found}]"
     report.add(Code.WRONG_TYPE, f"`{shown}` is {what}, {wanted} is needed", span, help=hint)
+
+
+def reason(item: Any) -> str:
+    """Return one of pydantic's errors in our words, without its place."""
+    kind = item["type"]
+    if kind == "extra_forbidden":
+        return "the language has no such key"
+    if kind == "literal_error":
+        return f"{shorten(item['input'])} is not one of {', '.join(_words(item['ctx']))}"
+    return f"{_KINDS[kind]} is needed, not {shorten(item['input'])}" if kind in _KINDS else str(item["msg"])
 
 
 def shorten(value: object) -> str:

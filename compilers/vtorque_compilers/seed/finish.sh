@@ -3,7 +3,7 @@
 set -eu
 nonce=$1 user=$2 uid=$3 gids=$4
 shift 4
-phase() { echo "vtorque-phase: $* $nonce" >/dev/console; }
+phase() { echo "vtorque-phase: $* $nonce" >>/dev/console; }
 
 failed=
 for target; do

@@ -3,7 +3,7 @@
 set -eu
 nonce=$1 user=$2 uid=$3 home=$4
 shift 4
-echo "vtorque-phase: cloud-init $nonce" >/dev/console
+echo "vtorque-phase: cloud-init $nonce" >>/dev/console
 
 # An account of the image that has this name or this number gives way, with its memberships, its password and all
 # that is granted to its name.

@@ -1,19 +1,24 @@
 """Data to YAML 1.1, which is what cloud-init's reader (PyYAML) reads."""
 
 import io
+import re
 
 from ruamel.yaml import YAML
 from ruamel.yaml.nodes import ScalarNode
 from ruamel.yaml.representer import SafeRepresenter
 
+_LINES = re.compile(r"[ -~\n]*")
 _DIRECTIVE = "%YAML 1.1\n---\n"
 
 
 class _Representer(SafeRepresenter):
-    """Writes text of several lines as a block, for people who look into a seed."""
+    """Writes plain text of several lines as a block, for people who look into a seed; ends of lines other than \\n,
+    of which YAML 1.1 knows five, as escapes.
+    """
 
     def represent_str(self, data: str) -> ScalarNode:
-        return self.represent_scalar("tag:yaml.org,2002:str", data, style="|" if "\n" in data else None)
+        style = None if data.isprintable() else "|" if _LINES.fullmatch(data) else '"'
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style=style)
 
 
 _Representer.add_representer(str, _Representer.represent_str)

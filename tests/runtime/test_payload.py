@@ -1,0 +1,146 @@
+"""What goes into the guest: every byte arrives, whatever shell characters it has. Read by the real bash."""
+
+import io
+import json
+import os
+import subprocess
+import tarfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.runtime import fakes
+from vtorque_runtime import payload
+from vtorque_spec.fault import Fault
+from vtorque_spec.plan import NodePlan, Script, UserPart, Variable
+
+NAMES = st.from_regex(r"V_[A-Za-z0-9_]{0,20}", fullmatch=True)
+TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=200)
+SHOW = 'import json, os, sys; print(json.dumps([sys.argv[1:], dict(os.environ)]))'
+
+
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory: pytest.TempPathFactory) -> NodePlan:
+    with fakes.reserved(tmp_path_factory.mktemp("plan")) as reserved:
+        return fakes.bundle(reserved.context).plan
+
+
+def part(text: str = "true", args: tuple[str, ...] = (), env: tuple[Variable, ...] = ()) -> UserPart:
+    return UserPart(1, Script(text, args), None, None, env)
+
+
+def unpacked(directory: Path, user: UserPart, plan: NodePlan, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The archive in a directory in place of the guest's."""
+    monkeypatch.setattr(payload, "DIRECTORY", str(directory))
+    with tarfile.open(fileobj=io.BytesIO(payload.archive(user, plan))) as tar:
+        tar.extractall(directory, filter="tar")
+    return directory
+
+
+def start(directory: Path, part: str = "run") -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(["bash", directory / "start", part], capture_output=True, text=True, check=False)
+
+
+@given(st.dictionaries(NAMES, TEXTS, max_size=5))
+def test_bash_reads_the_environment_back(values: dict[str, str]) -> None:
+    script = payload.environment(values) + f"exec python3 -c '{SHOW}'"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, check=True, env={"PATH": os.environ["PATH"]})
+    found = json.loads(done.stdout)[1]
+    assert {name: value for name, value in found.items() if name.startswith("V_")} == values
+
+
+@given(st.lists(TEXTS, max_size=4).map(tuple))
+def test_bash_passes_the_arguments(args: tuple[str, ...]) -> None:
+    wrapper = payload._wrapper("run", Script("#!/bin/sh", args)).splitlines(keepends=True)
+    call = "".join(wrapper[2:]).replace("exec /run/vtorque/job/run", f"exec python3 -c '{SHOW}'")
+    done = subprocess.run(["bash", "-c", call], capture_output=True, check=True)
+    assert json.loads(done.stdout)[0] == list(args)
+
+
+@pytest.mark.parametrize("name", ["", "1A", "A-B", "A B", "A\n", "A=B", "$(id)"])
+def test_a_name_that_bash_could_misread_is_refused(name: str) -> None:
+    with pytest.raises(Fault, match="VT0915"):
+        payload.environment({name: "x"})
+
+
+@pytest.mark.parametrize("value", ["a\0b", "x" * 100_001])
+def test_a_value_that_no_variable_holds_is_refused(value: str) -> None:
+    with pytest.raises(Fault, match="VT0915"):
+        payload.environment({"A": value})
+
+
+def test_text_that_is_no_text_is_refused(plan: NodePlan) -> None:
+    with pytest.raises(Fault, match="VT0915"):
+        payload.archive(part("echo \udc80"), plan)
+
+
+def test_a_read_only_variable_ends_the_job(tmp_path: Path, plan: NodePlan, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = start(unpacked(tmp_path, part("echo ran", env=(Variable("UID", "0", None),)), plan, monkeypatch))
+    assert (done.returncode, done.stdout) == (78, "")
+    assert "readonly" in done.stderr
+
+
+def test_variables_come_from_files_as_the_owner_reads_them(
+    tmp_path: Path, plan: NodePlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "token").write_text("it's\n$x\n\n")
+    env = (Variable("A", None, str(tmp_path / "token")), Variable("PBS_NP", "9", None))
+    done = start(unpacked(tmp_path, part('echo "[$A][$PBS_NP][$PBS_JOBID]"', env=env), plan, monkeypatch))
+    assert done.stdout == "[it's\n$x\n][9][local-00000001]\n"
+
+
+@pytest.mark.parametrize("path", ["/nowhere/token", "/", "/proc/self/mem"])
+def test_a_file_that_cannot_be_read_is_told(path: str, plan: NodePlan) -> None:
+    with pytest.raises(Fault, match=f"VT0915.*{path}"):
+        payload.archive(part(env=(Variable("A", None, path),)), plan)
+
+
+@pytest.mark.root
+def test_a_file_of_roots_is_not_read_for_a_user(tmp_path: Path, plan: NodePlan) -> None:
+    (tmp_path / "secret").write_text("root's")
+    (tmp_path / "secret").chmod(0o600)
+    other = replace(plan, login=replace(plan.login, uid=12345, groups=(replace(plan.login.groups[0], gid=12345),)))
+    with pytest.raises(Fault, match="VT0915"):
+        payload.archive(part(env=(Variable("A", None, str(tmp_path / "secret")),)), other)
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "output"),
+    [
+        ('echo "$0 $1"; pwd', 0, "{dir}/run a b\n{home}\n"),
+        ("#!/bin/cat\nI am read\n", 0, "#!/bin/cat\nI am read\n"),
+        ("read x; echo $?", 0, "1\n"),
+        ("exit 255", 255, ""),
+        ("kill -TERM $$", 143, ""),
+        ("kill -INT $$; echo no", 130, ""),
+    ],
+)
+def test_how_a_part_runs(
+    tmp_path: Path, plan: NodePlan, monkeypatch: pytest.MonkeyPatch, text: str, code: int, output: str
+) -> None:
+    args = () if text.startswith("#!") else ("a b",)
+    done = start(unpacked(tmp_path, part(text, args), plan, monkeypatch))
+    assert (done.returncode, done.stdout, done.stderr) == (code, output.format(dir=tmp_path, home=Path.home()), "")
+    assert (tmp_path / "run.status").read_text() == f"{code}\n"
+
+
+def test_what_a_part_leaves_running_is_killed(tmp_path: Path, plan: NodePlan, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "sleep 1000 & echo $!; exit 3"
+    done = start(unpacked(tmp_path, part(text), plan, monkeypatch))  # would not return while `sleep` holds the pipe
+    assert done.returncode == 3
+    state = subprocess.run(["ps", "-o", "stat=", "-p", done.stdout.strip()], capture_output=True, text=True, check=False)
+    assert state.stdout.strip()[:1] in ("", "Z")
+
+
+def test_a_signal_reaches_the_whole_group(tmp_path: Path, plan: NodePlan, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "trap 'echo caught; exit 5' USR1\ntouch ready\nwhile :; do sleep 0.1; done\n"
+    directory = unpacked(tmp_path, part(text.replace("ready", str(tmp_path / "ready"))), plan, monkeypatch)
+    with subprocess.Popen(["bash", directory / "start", "run"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        while not (tmp_path / "ready").exists():
+            pass
+        subprocess.run(["bash", directory / "signal", "USR1", "run"], check=True)
+        assert process.communicate()[0] == b"caught\n"
+    assert process.returncode == 5
