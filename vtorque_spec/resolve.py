@@ -2,7 +2,8 @@
 
 from typing import TypeVar
 
-from vtorque_spec.diagnostics import Code, Report, near_miss
+from vtorque_spec.diagnostics import Code, Report, Span, near_miss
+from vtorque_spec.document import Path
 from vtorque_spec.plan import VERSION, BatchRequest, Image, JobPlan, Mount, Pinning
 from vtorque_spec.policy import Effective
 from vtorque_spec.site import Site
@@ -118,13 +119,18 @@ def _check_least(image: CatalogueImage, spec: JobSpec, normal: NormalForm, repor
     if memory < image.min_memory:
         need = print_size(image.min_memory)
         message = f"the image `{image.name}` needs {need}, the guest has {print_size(memory)}"
-        said = ("memory",) if ("memory",) in normal.spans else ("image",)
-        report.add(Code.IMAGE_MEMORY, message, normal.at(said), help=f"write `memory: {need}` or more")
+        place = _said_at(normal, ("memory",), ("image",))
+        report.add(Code.IMAGE_MEMORY, message, place, help=f"write `memory: {need}` or more")
     if disk < image.min_disk:
         need = print_size(image.min_disk)
-        said = ("root_disk", "size") if ("root_disk", "size") in normal.spans else ("image",)
         message = f"the image `{image.name}` has {need}, the root disk above it {print_size(disk)}"
-        report.add(Code.IMAGE_DISK, message, normal.at(said), help=f"write `root_disk: {{size: {need}}}` or more")
+        place = _said_at(normal, ("root_disk", "size"), ("image",))
+        report.add(Code.IMAGE_DISK, message, place, help=f"write `root_disk: {{size: {need}}}` or more")
+
+
+def _said_at(normal: NormalForm, *paths: Path) -> Span | None:
+    """Return the place of the first of `paths` that the job says itself; None where it says none of them."""
+    return next((normal.at(path) for path in paths if path in normal.spans), None)
 
 
 def _check_pinning(spec: JobSpec, normal: NormalForm, report: Report) -> None:
@@ -147,10 +153,7 @@ def _check_times(job: Effective, normal: NormalForm, report: Report) -> None:
     boot, grace = _said(timeouts.boot), _said(timeouts.grace)
     if boot + grace < walltime:
         return
-    said = [
-        path for path in (("timeouts", "boot"), ("timeouts", "grace"), ("batch", "walltime")) if path in normal.spans
-    ]
-    place = normal.at(said[0]) if said else None
+    place = _said_at(normal, ("timeouts", "boot"), ("timeouts", "grace"), ("batch", "walltime"))
     message = (
         f"a boot of {print_duration(boot)} and a grace of {print_duration(grace)} "
         f"leave nothing of a walltime of {print_duration(walltime)}"

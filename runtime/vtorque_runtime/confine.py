@@ -71,8 +71,8 @@ def _in_child(
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)
         _become(uid, gid, groups)
+        _close_all_but(writer)  # before the limit on open files, which would hide those above it
         _limit(limits)
-        _close_all_but(writer)
         os.environ.clear()
         answer = _RESULT + function(*arguments)
     except Fault as fault:

@@ -38,11 +38,14 @@ def _code(number: str) -> None:
 
 
 def _why(job: Path, field: str, directory: Path | None) -> None:
+    from vtorque_spec.canonical import canonical_json
     from vtorque_spec.cli.site import context_of, the_site
     from vtorque_spec.document import read
     from vtorque_spec.driver import apply_policy
     from vtorque_spec.policy.limits import limits_of, shown
+    from vtorque_spec.spec import JobSpec
     from vtorque_spec.spec.parse import label, normal_form, parse_job, paths_of, value_at
+    from vtorque_spec.spec.schema import field_schema
 
     if not job.is_file():
         raise click.UsageError(f"{job} is no file")
@@ -57,20 +60,36 @@ def _why(job: Path, field: str, directory: Path | None) -> None:
     if effective is None:
         finish(report)
     path = _parse(field)
-    known = [label(found) for found in paths_of(effective.data) if found]
-    if label(path) not in known:
+    language = field_schema(path)
+    if not language:
+        known = {label(found) for found in paths_of(effective.data) if found} | set(JobSpec.model_fields)
         meant = near_miss(field, known)
         hint = f"; did you mean {meant}?" if meant else ""
-        raise click.UsageError(f"the job has no value `{field}`{hint}")
-    value = value_at(effective.data, path)
-    click.echo(f"{field} = {shown(path, value) if not isinstance(value, dict | list) else value}")
-    origin = effective.origin(path)
-    if path in normal.spans or origin is None:
-        click.echo(f"  set by the job           {_place(normal.at(path))}")
+        raise click.UsageError(f"a job has no field `{field}`{hint}")
+    try:
+        value = value_at(effective.data, path)
+    except (KeyError, IndexError):
+        click.echo(f"{field} is not said, and no policy has a default for it")
     else:
-        click.echo(f"  a default of the policy  {_place(origin.span)}")
+        click.echo(f"{field} = {shown(path, value) if not isinstance(value, dict | list) else canonical_json(value)}")
+        origin = effective.origin(path)
+        if path in normal.spans or origin is None:
+            _line("set by the job", _place(normal.at(path)))
+        else:
+            _line("a default of the policy", _place(origin.span))
+    for keyword in ("minimum", "maximum", "enum", "const"):
+        if keyword in language:
+            _line(f"{keyword} {_limit(language[keyword])}", "the language")
     for keyword, limit, span in limits_of(path, site.policy_layers):
-        click.echo(f"  {keyword + ' ' + limit:<24} {_place(span)}")
+        _line(f"{keyword} {limit}", _place(span))
+
+
+def _line(what: str, where: str) -> None:
+    click.echo(f"  {what:<28} {where}")
+
+
+def _limit(limit: object) -> str:
+    return ", ".join(map(str, limit)) if isinstance(limit, list) else str(limit)
 
 
 def _parse(field: str) -> tuple[str | int, ...]:
@@ -79,4 +98,4 @@ def _parse(field: str) -> tuple[str | int, ...]:
 
 
 def _place(span: Span | None) -> str:
-    return f"{span.file}:{span.line}" if span else "the built-in language"
+    return f"{span.file}:{span.line}" if span else "the language"

@@ -44,3 +44,28 @@ def _cleaned(schema: Any) -> Any:
 
 def _is_noise(key: str, value: object) -> bool:
     return (key == "title" and isinstance(value, str)) or (key == "default" and value is None)
+
+
+def field_schema(path: tuple[str | int, ...]) -> dict[str, Any]:
+    """Return the schema of one field of the job, its short form where it has two; empty for a path that has none."""
+    schema = vjob_schema()
+    found = schema
+    for part in path:
+        found = _long_form(schema, found)
+        if isinstance(part, int):
+            found = found.get("items", {})
+        else:
+            others = [*found.get("patternProperties", {}).values(), {}]
+            found = found.get("properties", {}).get(part, others[0])
+    found = _resolved(schema, found)
+    return dict(found["anyOf"][0]) if "anyOf" in found else found
+
+
+def _resolved(schema: dict[str, Any], member: dict[str, Any]) -> dict[str, Any]:
+    reference = member.get("$ref")
+    return dict(schema["$defs"][reference.rpartition("/")[2]]) if reference else member
+
+
+def _long_form(schema: dict[str, Any], member: dict[str, Any]) -> dict[str, Any]:
+    resolved = _resolved(schema, member)
+    return dict(resolved["anyOf"][-1]) if "anyOf" in resolved else resolved
