@@ -121,7 +121,9 @@ def table(title: str, peers: list[Peer], runs: int) -> None:
     for peer in peers:
         ratios = [pairwise(figures[own], figures[peer.name]) for figures in (cpu, wall)]
         shown = "" if peer.name == own else f"{ratios[0]:>11.2f}{ratios[1]:>12.2f}"
-        print(f"{peer.name:<26}{statistics.median(cpu[peer.name]):>8.3f}{statistics.median(wall[peer.name]):>8.3f}{shown}")
+        print(
+            f"{peer.name:<26}{statistics.median(cpu[peer.name]):>8.3f}{statistics.median(wall[peer.name]):>8.3f}{shown}"
+        )
 
 
 def pairwise(own: list[float], other: list[float]) -> float:

@@ -1,5 +1,6 @@
 """The linters are tests too."""
 
+import os
 import subprocess
 import sys
 
@@ -13,7 +14,7 @@ PYTHON = [sys.executable, "-m"]
 @pytest.mark.parametrize(
     "command",
     [
-        [*PYTHON, "ruff", "check", "--quiet", "."],
+        [*PYTHON, "ruff", "check", "--quiet", ".", "scripts/job-reference"],
         [*PYTHON, "ruff", "format", "--check", "--quiet", "."],
         [*PYTHON, "mypy"],
         [sys.executable, "-c", "from importlinter.cli import lint_imports_command as c; c()"],
@@ -34,3 +35,10 @@ def test_no_module_is_long() -> None:
         if (count := len(path.read_text().splitlines())) > 350
     }
     assert not long
+
+
+def test_the_page_of_the_job_file_is_fresh() -> None:
+    path = os.pathsep.join(str(ROOT / part) for part in ("", "compilers", "runtime"))
+    command = [sys.executable, ROOT / "scripts/job-reference"]
+    made = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": path})
+    assert made.stdout == (ROOT / "docs/job-file.md").read_text(), "run: scripts/job-reference > docs/job-file.md"

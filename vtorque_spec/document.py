@@ -116,6 +116,10 @@ def load(name: str, raw: bytes, report: Report) -> Document | None:
     return Document(name, text, builder.data, builder.values, builder.keys, frozenset(builder.literals), builder.lines)
 
 
+def _lines(text: str) -> list[str]:
+    return re.split("\r\n|\r|\n", text)
+
+
 def _decode(name: str, raw: bytes, report: Report) -> str | None:
     start = Span(name, 1, 1, 1, 1)
     if len(raw) > SIZE_LIMIT_BYTES:
@@ -124,7 +128,7 @@ def _decode(name: str, raw: bytes, report: Report) -> str | None:
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
-        before = raw[: error.start].decode("utf-8").split("\n")
+        before = _lines(raw[: error.start].decode("utf-8").removeprefix("\ufeff"))
         place = Span(name, len(before), len(before[-1]) + 1, len(before), len(before[-1]) + 2)
         report.add(Code.NOT_UTF8, f"byte 0x{raw[error.start]:02x} is not UTF-8", place, help="save the file as UTF-8")
         return None
@@ -136,7 +140,7 @@ class _Builder:
 
     def __init__(self, name: str, text: str, report: Report) -> None:
         self.name, self.text, self.report = name, text, report
-        self.lines = re.split("\r\n|\r|\n", text)
+        self.lines = _lines(text)
         self.data: dict[str, Any] = {}
         self.values: dict[Path, Span] = {}
         self.keys: dict[Path, Span] = {}
@@ -290,12 +294,23 @@ class _Builder:
 
     # --- places -----------------------------------------------------------------------------------------------------
 
+    def _place(self, mark: Any) -> tuple[int, int]:
+        """Line and column from 1. libyaml puts the end of a file without a last newline on a line that is not there."""
+        if mark.line < len(self.lines):
+            return mark.line + 1, min(mark.column, len(self.lines[mark.line])) + 1
+        return len(self.lines), len(self.lines[-1]) + 1
+
     def _span(self, event: Any) -> Span:
-        start, end = event.start_mark, event.end_mark
+        line, column = self._place(event.start_mark)
+        end_line, end_column = self._place(event.end_mark)
         if getattr(event, "style", None) in ("|", ">"):
-            last = max(end.line - 1, start.line) if end.column == 0 else end.line
-            return Span(self.name, start.line + 1, start.column + 1, last + 1, len(self.lines[last]) + 1)
-        return Span(self.name, start.line + 1, start.column + 1, end.line + 1, end.column + 1)
+            end_line = max(end_line - 1, line) if event.end_mark.column == 0 else end_line
+            end_column = len(self.lines[end_line - 1]) + 1
+        return Span(self.name, line, column, end_line, end_column)
+
+    def _character(self, mark: Any) -> Span:
+        line, column = self._place(mark)
+        return Span(self.name, line, column, line, min(column, len(self.lines[line - 1])) + 1)
 
     def _extent(self, start: Any, path: Path, data: Any) -> Span:
         """A flow collection ends at its bracket; a block ends with its last member."""
@@ -314,19 +329,17 @@ class _Builder:
         raise _Stop
 
     def _syntax(self, error: MarkedYAMLError) -> None:
-        mark = error.problem_mark or error.context_mark
-        place = Span(self.name, mark.line + 1, mark.column + 1, mark.line + 1, mark.column + 2)
-        line = self.lines[mark.line] if mark.line < len(self.lines) else ""
-        if line[mark.column : mark.column + 1] == "\t" or "tab character" in (error.problem or ""):
+        mark, start = error.problem_mark or error.context_mark, error.context_mark
+        place, notes = self._character(mark), []
+        line = self.lines[place.line - 1]
+        if line[place.column - 1 : place.column] == "\t" or "tab character" in (error.problem or ""):
             self.report.add(Code.TAB, "a tab is used as indentation", place, help="indent with spaces")
             return
-        start, notes = error.context_mark, []
         message, hint = PROBLEMS.get(error.problem, (str(error.problem or error), None))
         if start is not None and (error.problem in AT_THE_START or (start.line < mark.line and not line.strip())):
-            place = Span(self.name, start.line + 1, start.column + 1, start.line + 1, start.column + 2)
+            place = self._character(start)
         elif start is not None and error.context in STARTS:
-            there = Span(self.name, start.line + 1, start.column + 1, start.line + 1, start.column + 2)
-            notes = [Note(STARTS[error.context], there)]
+            notes = [Note(STARTS[error.context], self._character(start))]
         self.report.add(Code.YAML_SYNTAX, message, place, notes=notes, help=hint)
 
 

@@ -49,8 +49,11 @@ class _Embed:
         return None if text is None else Script(text, ())
 
     def _read(self, said: str, path: DataPath) -> str | None:
+        file = self.directory / said
         try:
-            with (self.directory / said).open("rb") as stream:
+            if file.exists() and not file.is_file():  # a pipe would be waited for
+                return self._refuse(f"`{said}` is not a regular file", path)
+            with file.open("rb") as stream:
                 raw = stream.read(SCALAR_LIMIT_BYTES + 1)
             if len(raw) > SCALAR_LIMIT_BYTES:
                 return self._refuse(f"`{said}` has more than {SCALAR_LIMIT_BYTES // 1024} KiB", path)

@@ -29,7 +29,7 @@ def network_xml(card: BridgeNic, slot: int, uuid: str) -> str:
     network = ElementTree.Element("network")
     ElementTree.SubElement(network, "name").text = card.network
     ElementTree.SubElement(network, "uuid").text = uuid
-    ElementTree.SubElement(network, "bridge", name=f"vtbr{slot}", stp="off", delay="0")
+    ElementTree.SubElement(network, "bridge", name=f"vt-{slot}", stp="off", delay="0")
     ElementTree.SubElement(network, "dns", enable="no")
     ElementTree.SubElement(network, "ip", address=card.host_address, prefix=str(card.prefix))
     return ElementTree.tostring(network, encoding="unicode")

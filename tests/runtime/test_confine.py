@@ -103,7 +103,14 @@ def test_a_long_answer_is_a_fault() -> None:
 
 @pytest.mark.parametrize(
     "said",
-    [b"", b"R", b"\0" * 8, (5).to_bytes(8, "big") + b"Rabc", (9).to_bytes(8, "big") + b'F{"x":3}', (1).to_bytes(8, "big") + b"Z"],
+    [
+        b"",
+        b"R",
+        b"\0" * 8,
+        (5).to_bytes(8, "big") + b"Rabc",
+        (9).to_bytes(8, "big") + b'F{"x":3}',
+        (1).to_bytes(8, "big") + b"Z",
+    ],
 )
 def test_garbage_is_a_fault(said: bytes) -> None:
     with pytest.raises(Fault, match="VT0914"):

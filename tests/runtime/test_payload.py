@@ -17,7 +17,7 @@ from vtorque_spec.plan import NodePlan, Script, UserPart, Variable
 
 NAMES = st.from_regex(r"V_[A-Za-z0-9_]{0,20}", fullmatch=True)
 TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=200)
-SHOW = 'import json, os, sys; print(json.dumps([sys.argv[1:], dict(os.environ)]))'
+SHOW = "import json, os, sys; print(json.dumps([sys.argv[1:], dict(os.environ)]))"
 
 
 @pytest.fixture(scope="module")
@@ -131,14 +131,18 @@ def test_what_a_part_leaves_running_is_killed(tmp_path: Path, plan: NodePlan, mo
     text = "sleep 1000 & echo $!; exit 3"
     done = start(unpacked(tmp_path, part(text), plan, monkeypatch))  # would not return while `sleep` holds the pipe
     assert done.returncode == 3
-    state = subprocess.run(["ps", "-o", "stat=", "-p", done.stdout.strip()], capture_output=True, text=True, check=False)
+    state = subprocess.run(
+        ["ps", "-o", "stat=", "-p", done.stdout.strip()], capture_output=True, text=True, check=False
+    )
     assert state.stdout.strip()[:1] in ("", "Z")
 
 
 def test_a_signal_reaches_the_whole_group(tmp_path: Path, plan: NodePlan, monkeypatch: pytest.MonkeyPatch) -> None:
     text = "trap 'echo caught; exit 5' USR1\ntouch ready\nwhile :; do sleep 0.1; done\n"
     directory = unpacked(tmp_path, part(text.replace("ready", str(tmp_path / "ready"))), plan, monkeypatch)
-    with subprocess.Popen(["bash", directory / "start", "run"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        ["bash", directory / "start", "run"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
         while not (tmp_path / "ready").exists():
             pass
         subprocess.run(["bash", directory / "signal", "USR1", "run"], check=True)

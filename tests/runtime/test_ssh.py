@@ -52,7 +52,9 @@ def test_root_drops_to_the_owner(tmp_path: Path) -> None:
     access = Access(type(login)("tester", 12345, groups, "/", "/bin/sh", ""), tmp_path, "a", "127.0.0.1", 22)
     prefix = ssh.argv(access, None)
     prefix = prefix[: prefix.index("--") + 1]
-    done = subprocess.run([*prefix, "sh", "-c", "id -u; id -G; grep NoNewPrivs /proc/self/status"], capture_output=True, check=True)
+    done = subprocess.run(
+        [*prefix, "sh", "-c", "id -u; id -G; grep NoNewPrivs /proc/self/status"], capture_output=True, check=True
+    )
     assert done.stdout.split() == [b"12345", b"23456", b"34567", b"NoNewPrivs:", b"1"]
 
 
