@@ -1,5 +1,6 @@
 """What tests with real guests share: an installed vtorque, an ordinary user, a job in the background."""
 
+import contextlib
 import grp
 import os
 import pwd
@@ -64,11 +65,10 @@ def started(command: Sequence[str | Path], cwd: Path, **more: str) -> Iterator[s
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
-            try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(60)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            process.kill()
+        process.communicate()
 
 
 def finished(process: subprocess.Popen[str], limit_s: int = 400) -> Done:

@@ -22,14 +22,14 @@ def write_bundle(directory: Path, files: Iterable[Artifact]) -> None:
         directory.absolute().parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.absolute().parent))
     except OSError as error:
-        raise Fault("VT0605", f"{directory} cannot be written: {(error.strerror or str(error)).lower()}") from None
+        raise Fault("VT0606", f"{directory} cannot be written: {(error.strerror or str(error)).lower()}") from None
     try:
         for file in files:
             _write(temporary, file)
         temporary.chmod(0o755)
         _replace(temporary, directory)
     except OSError as error:
-        raise Fault("VT0605", f"{directory} cannot be written: {(error.strerror or str(error)).lower()}") from None
+        raise Fault("VT0606", f"{directory} cannot be written: {(error.strerror or str(error)).lower()}") from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -62,7 +62,7 @@ def _check_replaceable(directory: Path) -> None:
         return
     hint = "name a new directory, or one that an earlier compile wrote"
     if not directory.is_dir():
-        raise Fault("VT0605", f"{directory} is a file", help=hint)
+        raise Fault("VT0606", f"{directory} is a file", help=hint)
     there = {str(path.relative_to(directory)) for path in directory.rglob("*") if not path.is_dir()}
     try:
         ours = {"manifest.json", *json.loads((directory / "manifest.json").read_text())["sha256"]}
@@ -70,4 +70,4 @@ def _check_replaceable(directory: Path) -> None:
         ours = set()
     strange = sorted(there - ours)
     if strange:
-        raise Fault("VT0605", f"{directory} holds files that are not of a bundle: {', '.join(strange[:3])}", help=hint)
+        raise Fault("VT0606", f"{directory} holds files that are not of a bundle: {', '.join(strange[:3])}", help=hint)

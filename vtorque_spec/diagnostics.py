@@ -71,7 +71,8 @@ class Code(Enum):
     SCRIPT_SIZE = ("VT0602", "the batch script is too large")
     DIRECTIVE_VALUE = ("VT0603", "a value cannot stand in a batch directive")
     XML_CHARACTER = ("VT0604", "a value cannot stand in XML")
-    OUTPUT = ("VT0605", "the output directory cannot be written")
+    SEED_VALUE = ("VT0605", "a value cannot stand in a cloud-init seed")
+    OUTPUT = ("VT0606", "the output directory cannot be written")
 
     SITE_FILE = ("VT0701", "a file of the site is not valid")
     POLICY_SCHEMA = ("VT0702", "the policy is not a valid JSON Schema")

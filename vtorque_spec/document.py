@@ -280,17 +280,11 @@ class _Builder:
 
     def _plainness(self, event: Any) -> None:
         if event.anchor is not None:
-            self._add(
-                Code.ANCHOR,
-                f"the language has no anchors: `&{event.anchor}`",
-                event,
-                help="remove it, and write values out",
-            )
+            message = f"the language has no anchors: `&{event.anchor}`"
+            self._add(Code.ANCHOR, message, event, help="remove it, and write values out")
         if event.tag is not None:
-            tag = event.tag.replace("tag:yaml.org,2002:", "!!")
-            self._add(
-                Code.TAG, f"the language has no tags: `{tag}`", event, help="remove it; quote the value if it is text"
-            )
+            message = f"the language has no tags: `{event.tag.replace('tag:yaml.org,2002:', '!!')}`"
+            self._add(Code.TAG, message, event, help="remove it; quote the value if it is text")
 
     # --- places -----------------------------------------------------------------------------------------------------
 

@@ -96,8 +96,10 @@ class Job:
                 if process.poll() is None and not self._keep_time(part, timer):
                     return 128 + signal.SIGKILL
         finally:
-            process.kill()
-            process.wait()
+            for one in (process, *self._messengers):
+                one.kill()
+                one.wait()
+            self._messengers.clear()
         return self._status(part) if process.returncode == ssh.FAILED else process.returncode
 
     def _keep_time(self, part: str, timer: "_Timer") -> bool:
@@ -127,8 +129,7 @@ class Job:
             raise SignalledError(signal.SIGPIPE)
 
     def _send(self, name: str, part: str) -> None:
-        self._messengers = [one for one in self._messengers if one.poll() is None]
-        self._messengers.append(ssh.start(self.access, f"exec bash {payload.DIRECTORY}/signal {name} {part}"))
+        self._messengers.append(ssh.send(self.access, f"exec bash {payload.DIRECTORY}/signal {name} {part}"))
 
     def _status(self, part: str) -> int:
         """255 is ssh's word for its own failure, but a program may end with it too: ask the guest which it was."""
@@ -164,9 +165,10 @@ class _Pump(threading.Thread):
     def run(self) -> None:
         """Copy until the stream ends or its reader is gone."""
         try:
-            while part := os.read(self._source.fileno(), 65536):
-                while part:
-                    part = part[os.write(self._target, part) :]
+            with self._source:
+                while part := os.read(self._source.fileno(), 65536):
+                    while part:
+                        part = part[os.write(self._target, part) :]
         except OSError:
             self.broken = True
         self._watch.signals.wake()

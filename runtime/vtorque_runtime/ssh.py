@@ -78,6 +78,11 @@ def start(access: Access, command: str) -> subprocess.Popen[bytes]:
     return _start(argv(access, command), stdin=subprocess.DEVNULL)
 
 
+def send(access: Access, command: str) -> subprocess.Popen[bytes]:
+    """Start `command` in the guest and hear nothing of it."""
+    return _start(argv(access, command), stdin=subprocess.DEVNULL, output=subprocess.DEVNULL)
+
+
 def call(access: Access, command: str, *, limit_s: float, stdin: bytes = b"") -> tuple[int, bytes, str]:
     """Run one short command to its end; return exit code, output, and what it or ssh said on standard error.
 
@@ -92,7 +97,7 @@ def call(access: Access, command: str, *, limit_s: float, stdin: bytes = b"") ->
     return process.returncode, output, said.decode("utf-8", "replace").strip()
 
 
-def _start(command_line: list[str], stdin: int) -> subprocess.Popen[bytes]:
+def _start(command_line: list[str], stdin: int, output: int = subprocess.PIPE) -> subprocess.Popen[bytes]:
     """In a process group of its own: a terminal's Ctrl-C is the caller's to forward."""
     for tool in ("setpriv", "ssh"):
         if shutil.which(tool, path=_ENVIRONMENT["PATH"]) is None:
@@ -103,8 +108,8 @@ def _start(command_line: list[str], stdin: int) -> subprocess.Popen[bytes]:
         cwd="/",
         process_group=0,
         stdin=stdin,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stdout=output,
+        stderr=output,
     )
 
 

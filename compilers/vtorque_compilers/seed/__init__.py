@@ -1,6 +1,6 @@
 """LinuxGuest -> the three files of a NoCloud seed (volume label `cidata`).
 
-The format: https://cloudinit.readthedocs.io/en/22.4.2/reference/datasources/nocloud.html
+The format: https://cloudinit.readthedocs.io/en/latest/reference/datasources/nocloud.html
 """
 
 from vtorque_compilers.seed.carried import check
@@ -28,7 +28,7 @@ def compile_seed(guest: LinuxGuest) -> tuple[Artifact, ...]:
 def network_config(nic: BridgeNic | UserNic) -> dict[str, object]:
     """Return the one card's settings (version 2): its fixed address without a gateway, or what QEMU's DHCP gives.
 
-    https://cloudinit.readthedocs.io/en/22.4.2/reference/network-config-format-v2.html
+    https://cloudinit.readthedocs.io/en/latest/reference/network-config-format-v2.html
     """
     addressing: dict[str, object] = {"dhcp4": True}
     if isinstance(nic, BridgeNic):

@@ -1,4 +1,4 @@
-"""The user-data: what cloud-init does in the guest. https://cloudinit.readthedocs.io/en/22.4.2/reference/modules.html
+"""The user-data: what cloud-init does in the guest. https://cloudinit.readthedocs.io/en/latest/reference/modules.html
 
 Module order that this counts on: bootcmd, write_files, mounts, users-groups, ssh, (sshd comes up,) runcmd.
 """
@@ -12,6 +12,9 @@ SSHD_CONFIG = "/etc/ssh/sshd_config.d/00-vtorque.conf"
 """Sorts first: of several values sshd takes the first."""
 
 KEYS = "/etc/ssh/vtorque"
+
+_TEXTS = {name: Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("prepare.sh", "finish.sh")}
+"""Read when this module is loaded: later the process may have become a user who cannot read this directory."""
 
 
 def user_data(guest: LinuxGuest) -> dict[str, object]:
@@ -86,4 +89,4 @@ def sshd_config() -> str:
 
 def _script(name: str, *arguments: str) -> list[str]:
     """Return a command in list form, which cloud-init quotes for its shell."""
-    return ["sh", "-c", Path(__file__).with_name(name).read_text(encoding="utf-8"), name, *arguments]
+    return ["sh", "-c", _TEXTS[name], name, *arguments]

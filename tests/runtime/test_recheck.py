@@ -1,0 +1,146 @@
+"""Root acts on nothing that its own context could not have led to."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.runtime import fakes
+from vtorque_runtime.recheck import recheck
+from vtorque_spec.fault import Fault
+from vtorque_spec.plan import Artifact, Filesystem, Group, HostKey, NodeBundle, NodeContext, Pins, UserNic
+
+Change = Callable[[NodeBundle], NodeBundle]
+
+
+@pytest.fixture(scope="module")
+def context(tmp_path_factory: pytest.TempPathFactory) -> NodeContext:
+    with fakes.reserved(tmp_path_factory.mktemp("spool")) as reserved:
+        return reserved.context
+
+
+def plan(**changes: Any) -> Change:
+    return lambda found: replace(found, plan=replace(found.plan, **changes))
+
+
+def guest(**changes: Any) -> Change:
+    return lambda found: fakes.with_guest(found, **changes)
+
+
+def machine(**changes: Any) -> Change:
+    return lambda found: fakes.with_machine(found, **changes)
+
+
+def disk(number: int, **changes: Any) -> Change:
+    def change(found: NodeBundle) -> NodeBundle:
+        disks = list(found.plan.guests[0].machine.disks)
+        disks[number] = replace(disks[number], **changes)
+        return fakes.with_machine(found, disks=tuple(disks))
+
+    return change
+
+
+def login(**changes: Any) -> Change:
+    return lambda found: fakes.with_guest(found, login=replace(found.plan.login, **changes))
+
+
+def xml(old: str, new: str) -> Change:
+    def change(found: NodeBundle) -> NodeBundle:
+        (domain, *seed) = found.files
+        assert old in domain.text
+        return replace(found, files=(replace(domain, text=domain.text.replace(old, new, 1)), *seed))
+
+    return change
+
+
+def files(change: Callable[[tuple[Artifact, ...]], tuple[Artifact, ...]]) -> Change:
+    return lambda found: replace(found, files=change(found.files))
+
+
+LIES: dict[str, Change] = {
+    "another version": plan(version=2),
+    "another job": plan(job_id="local-00000002"),
+    "another node": plan(node="elsewhere"),
+    "another lane": plan(lane="session"),
+    "a spool above": plan(spool="/var/lib/vtorque/jobs"),
+    "no walltime": plan(walltime_s=0),
+    "no time to boot": plan(boot_timeout_s=-1),
+    "no guest": plan(guests=()),
+    "an image of the user's": lambda found: replace(
+        found, plan=replace(found.plan, image=replace(found.plan.image, disk="/home/tester/root.qcow2"))
+    ),
+    "another user": lambda found: replace(found, plan=replace(found.plan, login=replace(found.plan.login, uid=4242))),
+    "another user in the guest": login(uid=4242),
+    "another group in the guest": login(groups=(Group("shadow", 42),)),
+    "another nonce": guest(nonce="known"),
+    "another host name": guest(hostname="other"),
+    "another host key": guest(host_key=HostKey("known", "known")),
+    "another index": guest(index=1),
+    "a disk without size": guest(root_disk_bytes=0),
+    "another uuid": machine(uuid="6f6a9f5e-8f0f-4c4f-9a3e-1d7a7c3f0a11"),
+    "another accelerator": machine(virt="kvm"),
+    "a name with a blank": machine(name="vt 1"),
+    "a name from a path": machine(name="../../etc"),
+    "another card": machine(nic=UserNic("user", "52:54:00:00:00:01", 22)),
+    "CPUs of others": machine(pins=Pins(((7,), (8,)), ())),
+    "the emulator on CPUs of others": machine(pins=Pins((), (7,))),
+    "too many CPUs": machine(vcpus=3),
+    "no CPU": machine(vcpus=0),
+    "too much memory": machine(memory_bytes=9 * fakes.GIB),
+    "another kernel": machine(kernel="/home/tester/vmlinuz"),
+    "another initrd": machine(initrd="/home/tester/initrd"),
+    "a console elsewhere": machine(console_log="/etc/cron.d/x"),
+    "another base": disk(0, backing="/etc/shadow"),
+    "no base": disk(0, backing=None, backing_format=None),
+    "another format of the base": disk(0, backing_format="raw"),
+    "an overlay elsewhere": disk(0, file="/etc/shadow"),
+    "an overlay in place of the console": disk(0, file="/var/lib/vtorque/jobs/x"),
+    "a raw overlay": disk(0, format="raw"),
+    "a seed that can be written": disk(1, read_only=False),
+    "a seed elsewhere": disk(1, file="/etc/shadow"),
+    "a seed with a base": disk(1, backing="/etc/shadow", backing_format="raw"),
+    "a third disk": lambda found: fakes.with_machine(found, disks=found.plan.guests[0].machine.disks * 2),
+    "no disk": machine(disks=()),
+    "another type in the XML": xml('type="qemu"', 'type="kvm"'),
+    "another name in the XML": xml("<name>vt-", "<name>other-"),
+    "another uuid in the XML": xml("<uuid>", "<uuid>0"),
+    "another path in the XML": xml("<devices>", '<devices><disk type="file"><source file="/etc/shadow" /></disk>'),
+    "another path as text": xml("<devices>", "<devices><emulator>\n /home/tester/qemu</emulator>"),
+    "a block device": xml("<devices>", '<devices><disk type="block"><source dev="/dev/sda" /></disk>'),
+    "a host device": xml("<devices>", '<devices><hostdev mode="subsystem" type="pci" />'),
+    "QEMU arguments": xml(
+        "</devices>", '</devices><q:commandline xmlns:q="http://libvirt.org/schemas/domain/qemu/1.0" />'
+    ),
+    "an entity": xml("<domain", '<!DOCTYPE d [<!ENTITY x SYSTEM "file:///etc/shadow">]><domain'),
+    "no XML": xml("<domain", "domain"),
+    "another root": xml("<domain", "<network"),
+    "a file too many": files(lambda all_: (*all_, Artifact("vm0/seed/../../x", "x"))),
+    "a file too few": files(lambda all_: all_[:-1]),
+    "a file twice": files(lambda all_: (*all_, all_[-1])),
+    "a huge file": files(lambda all_: (*all_[:-1], replace(all_[-1], text="x" * 2**21))),
+}
+
+
+def test_an_honest_bundle_passes(context: NodeContext) -> None:
+    recheck(fakes.bundle(context), context)
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_a_lie_is_refused(context: NodeContext, lie: str) -> None:
+    with pytest.raises(Fault, match="VT0912"):
+        recheck(LIES[lie](fakes.bundle(context)), context)
+
+
+def test_mounts_are_for_the_system_lane(tmp_path: Path) -> None:
+    share = (Filesystem("/srv/data", "data", "/data", False),)
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    with fakes.reserved(tmp_path / "a", "system") as reserved:
+        recheck(fakes.with_machine(fakes.bundle(reserved.context), filesystems=share), reserved.context)
+    with (
+        fakes.reserved(tmp_path / "b", "session") as reserved,
+        pytest.raises(Fault, match="VT0906"),
+    ):
+        recheck(fakes.with_machine(fakes.bundle(reserved.context), filesystems=share), reserved.context)
