@@ -16,7 +16,7 @@ BAD = MINIMAL.replace("image: debian-12", "image: debian-12\nvcpu: 2\nmemory: 4"
 
 def vtorque(*arguments: str | Path, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "vtorque_spec.cli", *map(str, arguments)],
+        [sys.executable, "-m", "vtorque_spec", *map(str, arguments)],
         cwd=cwd,
         capture_output=True,
         text=True,
@@ -228,7 +228,7 @@ def test_colour_on_a_terminal_only(bad: Path) -> None:
     master, slave = pty.openpty()
     environment = {**os.environ, "PYTHONPATH": PATH, "TERM": "xterm"}
     environment.pop("NO_COLOR", None)
-    command = [sys.executable, "-m", "vtorque_spec.cli", "lint", str(bad)]
+    command = [sys.executable, "-m", "vtorque_spec", "lint", str(bad)]
     with subprocess.Popen(command, stdout=slave, stderr=slave, stdin=slave, env=environment) as process:
         os.close(slave)
         shown = b""

@@ -2,11 +2,15 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
-from tests.test_invalid import CASES, INVALID, SITE_CASES
+from click.testing import CliRunner
 
+from tests.test_invalid import CASES, INVALID, SITE_CASES
+from vtorque_spec import data
+from vtorque_spec.cli import group
 from vtorque_spec.diagnostics import Code
 
 ROOT = Path(__file__).parent.parent
@@ -30,7 +34,38 @@ def expected(case: Path) -> set[str]:
 def test_a_page(code: Code) -> None:
     lines = (PAGES / f"{code.id}.md").read_text(encoding="utf-8").splitlines()
     assert lines[0] == f"# {code.id}: {code.title}"
-    assert [line for line in lines if line.startswith("**")] == ["**Cause**", "**Example**", "**Fixed**"]
+    assert [line for line in lines if line.startswith("## ")] == ["## Cause", "## Example", "## Fixed"]
+
+
+def files_of(section: str) -> dict[str, str]:
+    """The files that a section shows: a first line of `# site/NAME` names a file of the site, all others are the job."""
+    blocks = re.findall(r"```yaml\n(.*?)```", section, re.DOTALL)
+    named = [(re.match(r"# (site/\S+)\n", block), block) for block in blocks]
+    return {match[1] if match else "job.vjob.yaml": block for match, block in named}
+
+
+def lint(files: dict[str, str]) -> str:
+    """Return what `vtorque lint` prints in a directory with these files; a page's site is the site `plain` otherwise."""
+    shutil.copytree(INVALID / "sites" / "plain", "site", dirs_exist_ok=True)
+    for name, text in files.items():
+        Path(name).write_text(text, encoding="utf-8")
+    site = "site" if any(name.startswith("site/") for name in files) else str(data.schemas() / "local")
+    result = CliRunner().invoke(group, ["lint", "--site", site, "job.vjob.yaml"], standalone_mode=False)
+    return re.sub(r"\d+ job files?: .*\n", "", result.output)
+
+
+@pytest.mark.parametrize("code", Code, ids=lambda code: code.id)
+def test_the_examples_of_a_page(code: Code, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page that shows a whole failing job shows what lint prints for it, and a mended one that lint has nothing against."""
+    monkeypatch.chdir(tmp_path)
+    example, fixed = (PAGES / f"{code.id}.md").read_text(encoding="utf-8").split("## Example\n")[1].split("## Fixed\n")
+    minimal = "apiVersion: vtorque/v1\nname: x\nimage: debian-12\nrun: hostname\n"
+    shown = re.search(r"```text\n\$ vtorque lint(?: --site site)? job\.vjob\.yaml\n(.*?)\n```", example, re.DOTALL)
+    files = {"job.vjob.yaml": minimal, **files_of(example)}
+    if shown and files_of(example):
+        assert lint(files).rstrip("\n") == shown[1]
+    if any("apiVersion" in text or name != "job.vjob.yaml" for name, text in files_of(fixed).items()):
+        assert lint({**files, **files_of(fixed)}) == ""
 
 
 def test_no_page_without_a_code() -> None:

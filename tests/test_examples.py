@@ -78,7 +78,7 @@ def test_bytes_do_not_depend_on_the_environment(tmp_path: Path) -> None:
     trees = []
     for number, changes in enumerate(({}, {"LC_ALL": "C", "TZ": "Asia/Tokyo", "PYTHONHASHSEED": "7", "HOME": "/"})):
         out = tmp_path / str(number)
-        command = [sys.executable, "-m", "vtorque_spec.cli", "compile", str(example), "-o", str(out)]
+        command = [sys.executable, "-m", "vtorque_spec", "compile", str(example), "-o", str(out)]
         path = os.pathsep.join(str(ROOT / part) for part in ("", "compilers", "runtime"))
         subprocess.run(command, check=True, cwd=tmp_path, env={**os.environ, "PYTHONPATH": path, **changes})
         trees.append({p.relative_to(out): p.read_bytes() for p in out.rglob("*") if p.is_file()})

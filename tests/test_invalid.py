@@ -83,7 +83,7 @@ def test_findings_of_a_site(name: str, golden: Golden, tmp_path: Path, monkeypat
 def test_the_program_itself_says_the_same(name: str) -> None:
     """A process of its own, once for an error, a warning and another site."""
     case = f"{name}.vjob.yaml"
-    command = [sys.executable, "-m", "vtorque_spec.cli", "lint", "--format", "json", "--site", site_of(case), case]
+    command = [sys.executable, "-m", "vtorque_spec", "lint", "--format", "json", "--site", site_of(case), case]
     done = subprocess.run(command, cwd=INVALID, capture_output=True, text=True, env={"PYTHONPATH": python_path()})
     findings = [shortened(json.loads(line), case) for line in done.stdout.splitlines()]
     severity = {finding.pop("severity") for finding in findings}

@@ -318,7 +318,7 @@ def test_an_ordinary_user_runs_it_too(
 def test_root_has_no_jobs(libvirtd: Libvirtd, work: Path) -> None:
     job = write_job(work, "run: echo it ran\n")
     for words in (["run", str(job)], ["run", str(job), "--as", "root"]):
-        program = [sys.executable, "-m", "vtorque_spec.cli", *words]
+        program = [sys.executable, "-m", "vtorque_spec", *words]
         done = subprocess.run(program, env=environment(PYTHONPATH=PYTHONPATH), capture_output=True, text=True)
         assert done.returncode == 1
         assert "error[VT0901]" in done.stderr

@@ -13,7 +13,7 @@ VERSION = 1
 MIB = 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Artifact:
     """One file that a compiler emits: a relative path, its whole text, and its permission bits."""
 
@@ -25,7 +25,7 @@ class Artifact:
 # --- JobPlan: the whole job, no node facts ------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class BatchRequest:
     """What is asked of the batch system, in its own words; `ppn` and `memory_bytes` are per node."""
 
@@ -39,7 +39,7 @@ class BatchRequest:
     join: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Image:
     """A catalogue entry. `sha256` is None for a shipped recipe that has not been built ("unbuilt")."""
 
@@ -49,7 +49,7 @@ class Image:
     cmdline: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Pinning:
     """`map[i]` is the place of vCPU i in the ascending list of the CPUs that the job was allotted."""
 
@@ -57,7 +57,7 @@ class Pinning:
     map: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Mount:
     """A file system that the site offers by name, at `target` in the guest."""
 
@@ -67,7 +67,7 @@ class Mount:
     read_only: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class JobPlan:
     """The job as the site understands it: every default filled, every name resolved, nothing of the user's own text.
 
@@ -96,7 +96,7 @@ class JobPlan:
 # --- UserPart: what only the user's own process reads ----------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Variable:
     """One environment variable: its `value`, or the file (absolute path) whose text is read when the job starts."""
 
@@ -105,7 +105,7 @@ class Variable:
     from_file: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Script:
     """A program's text (with or without a #! line; without one bash reads it) and its arguments."""
 
@@ -113,7 +113,7 @@ class Script:
     args: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class UserPart:
     """Everything that runs inside the guest as the user."""
 
@@ -127,7 +127,7 @@ class UserPart:
 # --- NodeContext: everything that is not known at compile time -------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Cell:
     """One NUMA cell of the host."""
 
@@ -136,7 +136,7 @@ class Cell:
     memory_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Group:
     """A group of the user's, as the host has it."""
 
@@ -144,7 +144,7 @@ class Group:
     gid: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Login:
     """Who the job's owner is on the host. `groups` holds all of them, the primary one first."""
 
@@ -156,7 +156,7 @@ class Login:
     public_key: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ImageFiles:
     """Where this machine keeps a built image. The files are read-only and never replaced."""
 
@@ -168,7 +168,7 @@ class ImageFiles:
     initrd: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class HostKey:
     """The guest's ssh host key, made on the host before the boot, so that the first connection is checked."""
 
@@ -176,7 +176,7 @@ class HostKey:
     public: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class BridgeNic:
     """A network card on a libvirt network that the runtime makes; the guest's address is fixed before the boot."""
 
@@ -188,7 +188,7 @@ class BridgeNic:
     prefix: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class UserNic:
     """A card on QEMU's user-mode network; host port `forward_port` on 127.0.0.1 leads to the guest's port 22."""
 
@@ -197,7 +197,7 @@ class UserNic:
     forward_port: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Slot:
     """The identity of one VM on one node. `nonce` returns in the boot token of the guest that finished this boot."""
 
@@ -209,7 +209,7 @@ class Slot:
     nic: BridgeNic | UserNic
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class NodeContext:
     """One node as one job finds it. `spool` is the job's own directory on the node."""
 
@@ -230,7 +230,7 @@ class NodeContext:
 # --- NodePlan: every CPU, file and address decided --------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Disk:
     """A virtio disk. `backing` is the read-only base below a qcow2 overlay."""
 
@@ -242,7 +242,7 @@ class Disk:
     backing_format: Literal["qcow2", "raw"] | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Filesystem:
     """A directory of the host, offered to the guest by virtiofs under `tag` and mounted there at `target`."""
 
@@ -252,7 +252,7 @@ class Filesystem:
     read_only: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Pins:
     """Host CPUs: `vcpus[i]` for vCPU i, `emulator` for QEMU's own threads. Empty tuples pin nothing."""
 
@@ -260,7 +260,7 @@ class Pins:
     emulator: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Machine:
     """The virtual hardware of one guest: all that the domain compiler needs, whatever runs inside."""
 
@@ -279,7 +279,7 @@ class Machine:
     console_log: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class LinuxGuest:
     """A Linux guest: its machine, and what cloud-init is told. `root_disk_bytes` is the overlay's virtual size."""
 
@@ -297,7 +297,7 @@ Guest = LinuxGuest
 """The guests that a node can run, told apart by `kind`."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class NodePlan:
     """All that the runtime applies on one node."""
 
@@ -318,7 +318,7 @@ class NodePlan:
     """What a person should be told about the choices made, one sentence each (a permitted degradation, say)."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class NodeBundle:
     """A NodePlan and the files compiled from it: `vmN/domain.xml` and `vmN/seed/*` for each guest."""
 

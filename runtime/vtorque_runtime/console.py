@@ -1,7 +1,7 @@
 """Follow a guest's console: which phase of the boot it says it is in, its last lines, and a copy for the job's owner.
 
-The seed makes the guest print `vtorque-phase: NAME [WHAT] NONCE`; the initrd, which does not know the nonce, `vtorque-phase:
-kernel`. A line with another nonce is not of this boot.
+The seed makes the guest print `vtorque-phase: NAME [WHAT] NONCE`, and the initrd, which does not know the nonce,
+`vtorque-phase: kernel`. A line with another nonce is not of this boot.
 """
 
 import os

@@ -147,7 +147,9 @@ def test_another_host_key_is_told_at_once(world: World) -> None:
 
 def test_an_ssh_that_does_not_answer_yet_is_tried_again(world: World, tmp_path: Path) -> None:
     world.is_ready()
-    world.master = f"[ -e {tmp_path}/tried ] || {{ touch {tmp_path}/tried; echo refused >&2; exit 255; }}; {world.master}"
+    world.master = (
+        f"[ -e {tmp_path}/tried ] || {{ touch {tmp_path}/tried; echo refused >&2; exit 255; }}; {world.master}"
+    )
     world.wait()
 
 

@@ -51,7 +51,9 @@ print("applied", passed)
 
 def run(directory: Path, deadly: int) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-c", PROGRAM, str(directory), str(deadly)]
-    return subprocess.run(command, env={"PYTHONPATH": ":".join(sys.path), "PATH": "/usr/bin:/bin"}, capture_output=True, text=True)
+    return subprocess.run(
+        command, env={"PYTHONPATH": ":".join(sys.path), "PATH": "/usr/bin:/bin"}, capture_output=True, text=True
+    )
 
 
 def nothing_is_left(directory: Path) -> bool:
@@ -116,9 +118,7 @@ def test_no_step_after_an_epilogue_has_begun(tmp_path: Path) -> None:
     with fakes.reserved(tmp_path) as reserved:
         reserved.spool.journal.bury()
         with pytest.raises(BuriedError):
-            prologue.apply(
-                fakes.bundle(reserved.context), reserved, FileHypervisor(f"files:{tmp_path}"), lambda: None
-            )
+            prologue.apply(fakes.bundle(reserved.context), reserved, FileHypervisor(f"files:{tmp_path}"), lambda: None)
     assert nothing_is_left(tmp_path)
 
 
@@ -136,7 +136,9 @@ def test_cloud_init_finds_the_seed(tmp_path: Path) -> None:
     """Read back by another program than the one that wrote it."""
     image = prologue.seed_image({"user-data": "#cloud-config\nä\n", "meta-data": "", "network-config": "x: 1\n"})
     (tmp_path / "seed.iso").write_bytes(image)
-    label = subprocess.run(["blkid", "-o", "value", "-s", "LABEL", tmp_path / "seed.iso"], capture_output=True, check=True)
+    label = subprocess.run(
+        ["blkid", "-o", "value", "-s", "LABEL", tmp_path / "seed.iso"], capture_output=True, check=True
+    )
     assert label.stdout == b"cidata\n"
     command = ["xorriso", "-osirrox", "on", "-indev", tmp_path / "seed.iso", "-extract", "/", tmp_path / "out"]
     subprocess.run(command, capture_output=True, check=True)

@@ -82,7 +82,10 @@ def test_no_answer_names_the_uri(capfd: pytest.CaptureFixture[str], uri: str) ->
 def test_trying_a_domain_leaves_none(libvirtd: Libvirtd) -> None:
     identity = str(uuid.uuid4())
     system = connect("qemu:///system")
-    assert system.try_domain(kvm._DOMAIN.format(uuid=identity).replace("kvm", "qemu").replace("passthrough", "model")) is None
+    assert (
+        system.try_domain(kvm._DOMAIN.format(uuid=identity).replace("kvm", "qemu").replace("passthrough", "model"))
+        is None
+    )
     assert system.try_domain("<domain type='kvm'/>")
     assert identity not in system.domain_uuids()
     system.close()
@@ -90,7 +93,9 @@ def test_trying_a_domain_leaves_none(libvirtd: Libvirtd) -> None:
 
 def test_without_the_module_it_says_so() -> None:
     code = "import sys; sys.modules['libvirt'] = None\nfrom vtorque_runtime.hypervisor import connect\nconnect('x')"
-    done = subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": ":".join(sys.path)}, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={"PYTHONPATH": ":".join(sys.path)}, capture_output=True, text=True
+    )
     assert "VT0905" in done.stderr
 
 

@@ -17,7 +17,7 @@ def test_the_command_line() -> None:
     line = ssh.argv(ACCESS, "exec cat 'a b'")
     assert line[line.index("ssh") :][:3] == ["ssh", "-F", "none"]
     assert line[-2:] == ["10.213.0.2", "exec cat 'a b'"]
-    assert ["-p", "22", "-l", "tester"] == line[line.index("-p") :][:4]
+    assert line[line.index("-p") :][:4] == ["-p", "22", "-l", "tester"]
 
 
 def test_what_the_client_makes_of_it() -> None:

@@ -10,6 +10,7 @@ from vtorque_compilers.script.quoting import comment, directive, fold
 from vtorque_spec.carrier import MACHINE_PART_LIMIT_BYTES
 from vtorque_spec.fault import Fault
 from vtorque_spec.plan import JobPlan
+from vtorque_spec.units import print_duration
 
 SCRIPT_LIMIT_BYTES = 65536
 LINE_LIMIT_BYTES = 32766
@@ -24,7 +25,7 @@ def script(job: JobPlan, machine_part: str, user_part: str, description: str) ->
     text = _environment().get_template("torque.sh.j2").render(
         job=job,
         memory_bytes=job.batch.nodes * job.batch.memory_bytes,  # Torque's `mem` is the whole job's
-        walltime=_hours(job.batch.walltime_s),
+        walltime=print_duration(job.batch.walltime_s),
         machine_part=machine_part,
         user_part=user_part,
         description=description,
@@ -49,10 +50,6 @@ def _environment() -> Environment:
     )
     environment.filters |= {"directive": directive, "comment": comment, "fold": fold}
     return environment
-
-
-def _hours(seconds: int) -> str:
-    return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
 
 
 def _check_parts(**parts: str) -> None:

@@ -1,0 +1,105 @@
+"""The whole way on one machine, up to a hypervisor of files: whatever happens, the node is given back."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.runtime import fakes
+from tests.runtime.fakes import FileHypervisor
+from tests.runtime.test_boot import Ui, part
+from vtorque_runtime import boot, epilogue, local, prologue
+from vtorque_runtime.identity import Reserved
+from vtorque_runtime.journal import Journal
+from vtorque_spec.fault import Fault
+
+
+class Living(FileHypervisor):
+    """A hypervisor whose domains run as long as they are there."""
+
+    def domain_state(self, uuid: str) -> str | None:
+        return "running" if uuid in self.domain_uuids() else None
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def reserved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Reserved:
+    monkeypatch.setattr(local, "connect", lambda _uri: Living(f"files:{tmp_path}"))
+    monkeypatch.setattr(epilogue.apply, "__defaults__", (Living,))
+    return fakes.reserved(tmp_path)
+
+
+def run(reserved: Reserved, ui: Ui | None = None) -> int:
+    with reserved:
+        return local.run(fakes.bundle(reserved.context), part("true"), reserved, ui or Ui())
+
+
+def nothing_is_left(reserved: Reserved, directory: Path) -> bool:
+    hypervisor = Living(f"files:{directory}")
+    return not (hypervisor.domain_uuids() | hypervisor.network_uuids()) and not reserved.spool.path.exists()
+
+
+@pytest.mark.parametrize("error", [Fault("VT0904", "not ready"), ZeroDivisionError(), KeyboardInterrupt()])
+def test_a_failure_is_told_after_all_is_undone(
+    reserved: Reserved, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    def fail(*_: object) -> None:
+        assert not nothing_is_left(reserved, tmp_path)
+        raise error
+
+    monkeypatch.setattr(boot, "wait", fail)
+    with pytest.raises(type(error)):
+        run(reserved)
+    assert nothing_is_left(reserved, tmp_path)
+
+
+def test_a_signal_in_the_boot(reserved: Reserved, tmp_path: Path) -> None:
+    class Killing(Ui):
+        def phase(self, name: str) -> None:
+            super().phase(name)
+            if name == "firmware":
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    ui = Killing()
+    assert run(reserved, ui) == 128 + signal.SIGTERM
+    assert ui.phases == ["staging", "firmware", "undo"]
+    assert nothing_is_left(reserved, tmp_path)
+
+
+def test_a_terminal_that_goes_away_does_not_stop_the_undoing(reserved: Reserved, tmp_path: Path) -> None:
+    class Gone(Ui):
+        def phase(self, name: str) -> None:
+            if name == "firmware":
+                os.kill(os.getpid(), signal.SIGHUP)
+            raise OSError("no terminal")
+
+    assert run(reserved, Gone()) == 128 + signal.SIGHUP
+    assert nothing_is_left(reserved, tmp_path)
+
+
+def test_a_full_disk_is_a_fault(reserved: Reserved, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(prologue, "_make_overlay", full)
+    with pytest.raises(Fault, match=r"VT0914.*No space left"):
+        run(reserved)
+    assert nothing_is_left(reserved, tmp_path)
+
+
+def test_what_is_left_is_told_beside_the_failure(reserved: Reserved, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        reserved.spool.journal.step({"kind": "unheard-of"}, lambda: None)
+        raise Fault("VT0904", "not ready")
+
+    ui = Ui()
+    monkeypatch.setattr(boot, "wait", fail)
+    with pytest.raises(Fault, match="VT0904"):
+        local.run(fakes.bundle(reserved.context), part("true"), reserved, ui)
+    assert ui.faults == ["VT0911"]
+    record = (reserved.spool.path / "runtime.log").read_text()
+    assert "VT0911" in record
+    assert isinstance(reserved.spool.journal, Journal)

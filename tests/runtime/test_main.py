@@ -1,0 +1,90 @@
+"""The command on a node: what it says, and that it is there quickly."""
+
+import io
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from vtorque_runtime import __main__ as command
+from vtorque_runtime import spool
+from vtorque_spec.canonical import canonical_json
+from vtorque_spec.carrier import encode_user_part
+from vtorque_spec.plan import Script, UserPart
+
+USER = encode_user_part(UserPart(1, Script("true", ()), None, None, ()))
+
+
+@pytest.fixture
+def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> spool.Registry:
+    found = spool.open_registry("session", tmp_path / "base")
+    monkeypatch.setattr(command, "_registry", lambda: found)
+    return found
+
+
+@pytest.mark.parametrize("job_id", ["42.srv", None])
+def test_a_job_that_nobody_prepared(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], job_id: str | None
+) -> None:
+    monkeypatch.delenv("PBS_JOBID", raising=False)
+    if job_id:
+        monkeypatch.setenv("PBS_JOBID", job_id)
+    monkeypatch.setattr(sys, "stdin", io.StringIO(USER + "\n"))
+    assert command.main(["job"]) == 78
+    said = capsys.readouterr().err
+    assert (job_id or "PBS_JOBID is not set") in said
+    assert "no vtorque prologue runs here" in said
+    assert "`-v`" in said
+
+
+@pytest.mark.parametrize("body", ["", "VTU1.", USER[:-9], "\0"])
+def test_a_damaged_body(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], body: str) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO(body))
+    assert command.main(["job"]) == 1
+    assert "error[VT0912]" in capsys.readouterr().err
+
+
+def test_status_and_reap(registry: spool.Registry, capsys: pytest.CaptureFixture[str]) -> None:
+    registry.register("local-1", os.getuid())
+    dead, held = registry.register("local-2", os.getuid())
+    dead.registration.write_text(canonical_json(replace(held, boot_id="the one before")))
+    assert command.main(["status"]) == 0
+    assert [line.split()[:2] for line in capsys.readouterr().out.splitlines()] == [
+        ["local-1", "alive"],
+        ["local-2", "dead"],
+    ]
+    assert command.main(["reap"]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["local-1:", "local-2:"]
+    assert [one.job_id for one in registry.registrations()] == ["local-1"]
+
+
+def test_reap_tells_what_it_could_not_undo(registry: spool.Registry, capsys: pytest.CaptureFixture[str]) -> None:
+    dead, held = registry.register("local-2", os.getuid())
+    dead.registration.write_text(canonical_json(replace(held, boot_id="the one before")))
+    dead.journal.step({"kind": "domain", "uri": "qemu:///nowhere", "uuid": "u"}, lambda: None)
+    assert command.main(["reap"]) == 1
+    said = capsys.readouterr().err
+    assert "error[VT0911]" in said
+    assert "qemu:///nowhere" in said
+
+
+@pytest.mark.parametrize("argv", [[], ["prologue"], ["reap", "x"]])
+def test_usage(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        command.main(argv)
+    assert caught.value.code == 2
+    assert "usage:" in capsys.readouterr().err
+
+
+def test_nothing_heavy_is_imported_to_start() -> None:
+    code = (
+        "import sys\nimport vtorque_runtime.__main__, vtorque_runtime.reap, vtorque_runtime.local\n"
+        "print({'libvirt', 'cryptography', 'pycdlib', 'pydantic', 'ruamel', 'jinja2', 'click'} & set(sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={"PYTHONPATH": ":".join(sys.path)}, capture_output=True, text=True
+    )
+    assert (done.stdout, done.stderr) == ("set()\n", "")
