@@ -38,14 +38,14 @@ def test_a_page(code: Code) -> None:
 
 
 def files_of(section: str) -> dict[str, str]:
-    """The files that a section shows: a first line of `# site/NAME` names a file of the site, all others are the job."""
+    """The files that a section shows: the first line `# site/NAME` names a file of the site; any other is the job."""
     blocks = re.findall(r"```yaml\n(.*?)```", section, re.DOTALL)
     named = [(re.match(r"# (site/\S+)\n", block), block) for block in blocks]
     return {match[1] if match else "job.vjob.yaml": block for match, block in named}
 
 
 def lint(files: dict[str, str]) -> str:
-    """Return what `vtorque lint` prints in a directory with these files; a page's site is the site `plain` otherwise."""
+    """Return what `vtorque lint` prints in a directory of these files; what a site lacks is that of `plain`."""
     shutil.copytree(INVALID / "sites" / "plain", "site", dirs_exist_ok=True)
     for name, text in files.items():
         Path(name).write_text(text, encoding="utf-8")
@@ -56,7 +56,7 @@ def lint(files: dict[str, str]) -> str:
 
 @pytest.mark.parametrize("code", Code, ids=lambda code: code.id)
 def test_the_examples_of_a_page(code: Code, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A page that shows a whole failing job shows what lint prints for it, and a mended one that lint has nothing against."""
+    """Lint prints for a failing job what the page says, and has nothing against the mended one."""
     monkeypatch.chdir(tmp_path)
     example, fixed = (PAGES / f"{code.id}.md").read_text(encoding="utf-8").split("## Example\n")[1].split("## Fixed\n")
     minimal = "apiVersion: vtorque/v1\nname: x\nimage: debian-12\nrun: hostname\n"

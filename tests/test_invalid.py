@@ -6,6 +6,7 @@ says now into the expected files; read every one before it is committed.
 """
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -157,6 +158,17 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     exit_code, (finding,) = lint(str(tmp_path))
     assert (exit_code, finding["code"]) == (1, "VT0014")
     assert finding["message"] == f"{tmp_path}/directory.vjob.yaml: is a directory"
+
+
+def test_a_script_that_is_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (finding,) = lint_text(PREFIX + "run: {script: pipe}\n", tmp_path)
+    assert (finding["code"], finding["message"]) == ("VT0305", "`pipe` is not a regular file")
+
+
+def test_many_mounts_of_one_target_are_told_once_each(tmp_path: Path) -> None:
+    """Not once for every pair: that would be eight million findings for a small file."""
+    assert len(lint_text(many(NODE_LIMIT), tmp_path)) == NODE_LIMIT - 6 - 1
 
 
 def test_a_directory_without_a_site(tmp_path: Path) -> None:
