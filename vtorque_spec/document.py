@@ -2,7 +2,7 @@
 
 The text is read as events of libyaml, so that limits hold while reading and every node has its marks. The language is a
 strict subset of YAML 1.2 (core schema): one document, a mapping at the top, no anchors, aliases or tags, no duplicate
-keys, no numbers that YAML 1.1 and 1.2 read differently.
+keys, no numbers with leading zeros, underscores or a base. (Plain `02:00:00` is text, as YAML 1.2 has it.)
 """
 
 import re

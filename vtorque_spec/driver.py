@@ -89,8 +89,9 @@ def apply_policy(normal: NormalForm, site: Site, context: Context, report: Repor
 
 
 def _check_fits(job: JobPlan, normal: NormalForm, site: Site, report: Report) -> None:
-    """The job must fit on one class of nodes at least; otherwise every shortage of the first class is told."""
-    results = [place(demand_of(job), node_of_class(name, facts)) for name, facts in site.node_classes.items()]
+    """The job must fit on one class of nodes at least; otherwise every shortage of the largest class is told."""
+    classes = sorted(site.node_classes.items(), key=lambda item: (item[1].cpus, item[1].memory), reverse=True)
+    results = [place(demand_of(job), node_of_class(name, facts)) for name, facts in classes]
     if not any(isinstance(result, Placement) for result in results):
         _report_shortages([short for result in results[:1] for short in _shortages(result)], normal, report)
 
