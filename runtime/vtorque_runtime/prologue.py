@@ -5,6 +5,7 @@ import os
 import subprocess
 import uuid
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -48,12 +49,12 @@ def apply(bundle: NodeBundle, reserved: Reserved, hypervisor: Creator, proceed: 
     for guest in plan.guests:
         proceed()
         storage = TreeUndo("tree", Path(guest_directory(plan, guest)).name)
-        journal.step(storage, lambda guest=guest: _make_storage(bundle, guest))  # type: ignore[misc] # mypy: lambda default
+        journal.step(storage, partial(_make_storage, bundle, guest))
         proceed()
         _make_network(guest, reserved, hypervisor)
         domain = DomainUndo("domain", hypervisor.uri, guest.machine.uuid)
         proceed()
-        journal.step(domain, lambda guest=guest: hypervisor.create_domain(domain_xml(bundle, guest)))  # type: ignore[misc] # as above
+        journal.step(domain, partial(hypervisor.create_domain, domain_xml(bundle, guest)))
         LOG.info("started domain %s in %s", guest.machine.uuid, directory)
     reserved.release_port()
 

@@ -31,9 +31,10 @@ from vtorque_spec.plan import (
 GIB = 1024**3
 
 
-def login(public_key: str = "ssh-ed25519 AAAA vtorque") -> Login:
-    """The user that runs the tests."""
-    return Login("tester", os.getuid(), (Group("testers", os.getgid()),), str(Path.home()), "/bin/bash", public_key)
+def login(public_key: str = "ssh-ed25519 AAAA vtorque", uid: int | None = None) -> Login:
+    """The user that runs the tests, or another."""
+    uid, gid = (os.getuid(), os.getgid()) if uid is None else (uid, uid)
+    return Login("tester", uid, (Group("testers", gid),), str(Path.home()), "/bin/bash", public_key)
 
 
 def image_store(directory: Path) -> tuple[ImageFiles, ...]:
@@ -46,9 +47,9 @@ def image_store(directory: Path) -> tuple[ImageFiles, ...]:
     return store.installed(directory)
 
 
-def reserved(directory: Path, lane: Lane = "system", job_id: str = "local-00000001") -> Reserved:
+def reserved(directory: Path, lane: Lane = "system", uid: int | None = None) -> Reserved:
     """What `identity.reserve` gives out, for the calling user and without a hypervisor."""
-    registry = open_registry(lane, directory / "base")
+    registry, job_id = open_registry(lane, directory / "base"), "local-00000001"
     images = image_store(directory / "images")
     spool, held = registry.register(job_id, os.getuid())
     private, public = identity.key_pair("test")
@@ -63,7 +64,7 @@ def reserved(directory: Path, lane: Lane = "system", job_id: str = "local-000000
         cells=(Cell(0, (0, 1), 8 * GIB),),
         allotted_cpus=(0, 1),
         allotted_memory_bytes=8 * GIB,
-        login=login(public),
+        login=login(public, uid),
         images=images,
         slots=(slot,),
         spool=str(spool.path),

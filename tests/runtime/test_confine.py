@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import resource
 import signal
 import time
 from pathlib import Path
@@ -51,6 +52,10 @@ def open_file(path: str) -> bytes:
     return Path(path).read_bytes()
 
 
+def ceilings() -> bytes:
+    return str([resource.getrlimit(what) for what in (resource.RLIMIT_CPU, resource.RLIMIT_AS)]).encode()
+
+
 def descriptors() -> bytes:
     return " ".join(sorted(os.listdir("/proc/self/fd"), key=int)).encode()
 
@@ -81,6 +86,12 @@ def test_the_child_gets_no_open_file_of_ours(tmp_path: Path) -> None:
         os.close(77)
     assert len(names) == 5  # three streams, the pipe, the listing itself
     assert b"77" not in names
+
+
+def test_the_child_has_ceilings() -> None:
+    """Of its own: a parent that dies can't end it."""
+    limits = Limits(time_s=7, memory_bytes=2**31)
+    assert call_as(*ME, ceilings, limits=limits) == f"[(7, 7), ({2**31}, {2**31})]".encode()
 
 
 def test_a_fault_is_passed_on() -> None:

@@ -114,6 +114,18 @@ def test_a_signal_between_steps_leads_to_undoing(tmp_path: Path, stop: int) -> N
     assert nothing_is_left(tmp_path)
 
 
+@pytest.mark.root
+def test_the_owner_gets_what_is_the_owners(tmp_path: Path) -> None:
+    with fakes.reserved(tmp_path, uid=12345) as reserved:
+        prologue.apply(fakes.bundle(reserved.context), reserved, FileHypervisor(f"files:{tmp_path}"), lambda: None)
+        spool = reserved.spool.path
+        given = {str(path.relative_to(spool)) for path in spool.rglob("*") if path.lstat().st_uid == 12345}
+        assert given == {"owner", "owner/id_ed25519", "owner/known_hosts"}
+        assert {path.lstat().st_gid for path in spool.rglob("*") if path.lstat().st_uid == 12345} == {12345}
+        epilogue.apply(reserved.registry, reserved.spool, FileHypervisor)
+    assert nothing_is_left(tmp_path)
+
+
 def test_no_step_after_an_epilogue_has_begun(tmp_path: Path) -> None:
     with fakes.reserved(tmp_path) as reserved:
         reserved.spool.journal.bury()

@@ -1,5 +1,6 @@
 """What has to be undone is on disk before it is done, and survives every way to die."""
 
+import fcntl
 import json
 import threading
 from pathlib import Path
@@ -80,6 +81,14 @@ def test_the_tombstone_waits_for_the_step_that_runs(journal: Journal) -> None:
     step.join()
     burial.join()
     assert order == ["act ended", "buried"]
+
+
+def test_the_journal_is_locked_while_an_act_runs(journal: Journal) -> None:
+    def act() -> None:
+        with journal.path.open() as other, pytest.raises(BlockingIOError):
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    journal.step({"name": "a"}, act)
 
 
 def test_a_journal_is_started_once(journal: Journal) -> None:
