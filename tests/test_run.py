@@ -138,6 +138,8 @@ def test_the_job_runs_in_a_guest(libvirtd: Libvirtd, user: pwd.struct_passwd, wo
     assert "to standard error" not in out
     assert seen["owner"] == user.pw_uid
     assert left_behind() == []
+    images = Path("/var/lib/vtorque/images").glob("*/*")
+    assert {path.stat().st_uid for path in images} == {0}, "libvirt gave an image to QEMU's user"
     (Path(user.pw_dir) / "hooked.txt").unlink()
 
 
@@ -175,7 +177,7 @@ p.seed_image = lambda files: bytes(len(whole(files)))
     assert "it ran" not in done.out
     finding = done.err[done.err.index("error[VT0904]") :]
     assert "kernel" in finding, "the last phase is named"
-    assert finding.count("\n  | ") > 3, "the console's tail is shown"
+    assert "\n  | " in finding, "the console's tail is shown"
     assert left_behind() == []
 
 

@@ -1,8 +1,12 @@
-"""Plans built directly, past the models: what the compilers are given."""
+"""Plans built directly, past the models, and those of the examples: what the compilers are given."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+from tests.spec.helpers import EXAMPLES, checked, site
+from vtorque_spec.placement.node_plan import plan_node
+from vtorque_spec.placement.preview import preview_context
 from vtorque_spec.plan import (
     BatchRequest,
     BridgeNic,
@@ -16,6 +20,7 @@ from vtorque_spec.plan import (
     Login,
     Machine,
     Mount,
+    NodePlan,
     Pinning,
     Pins,
     UserNic,
@@ -114,3 +119,15 @@ GUESTS = {
     "kvm": with_machine(virt="kvm"),
 }
 """One of each kind that the domain compiler tells apart."""
+
+
+def guest_of_example(path: Path) -> LinuxGuest:
+    """Return the guest that an example gives on a node of the built-in site, emulated."""
+    found = checked(path.read_text(), where=path.parent)
+    context = preview_context(found.job, "generic", site().node_classes["generic"])
+    plan = plan_node(found.job, replace(context, virt="qemu"))
+    assert isinstance(plan, NodePlan)
+    return plan.guests[0]
+
+
+GUESTS |= {f"example-{path.name.split('.')[0]}": guest_of_example(path) for path in EXAMPLES}

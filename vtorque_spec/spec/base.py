@@ -163,8 +163,6 @@ GuestPath = Annotated[
     ),
 ]
 
-FilePath = Annotated[
-    str, Form(r"[^\x00-\x1f\x7f~][^\x00-\x1f\x7f]{0,4095}", "a path: the whole of it, without ~")
-]
+FilePath = Annotated[str, Form(r"[^\x00-\x1f\x7f~][^\x00-\x1f\x7f]{0,4095}", "a path: the whole of it, without ~")]
 
 Text = Annotated[str, Form(r"[\s\S]*\S[\s\S]*", "a text with something in it")]

@@ -49,7 +49,10 @@ def disk(disk: Disk) -> Element:
 
 
 def backing_store(disk: Disk) -> Element:
-    """`<backingStore>`, always said: without it libvirt probes the file, which the guest can write."""
+    """`<backingStore>`, always said: without it libvirt probes the file, which the guest can write.
+
+    The image stays root's: libvirt would give it to QEMU's user and not take it back.
+    """
     if disk.backing is None:
         return element("backingStore")
     if disk.backing_format is None:
@@ -57,7 +60,7 @@ def backing_store(disk: Disk) -> Element:
     return element(
         "backingStore",
         element("format", type=disk.backing_format),
-        element("source", file=disk.backing),
+        element("source", element("seclabel", model="dac", relabel="no"), file=disk.backing),
         element("backingStore"),
         type="file",
     )
