@@ -34,7 +34,9 @@ def main() -> None:
     options = arguments()
     with tempfile.TemporaryDirectory() as directory:
         work = Path(directory)
-        table("one job, cold process", compile_peers(work), options.runs)
+        peers = compile_peers(work)
+        table("one job, cold process, the built-in site", peers, options.runs)
+        table("one job, cold process, a site with rules", [with_rules(work), *peers[1:]], options.runs)
         table(f"{options.jobs} distinct job files, one process", lint_peers(work, options.jobs), 3)
 
 
@@ -59,6 +61,18 @@ def compile_peers(work: Path) -> list[Peer]:
         Peer("virt-install --print-xml", ["virt-install", "--print-xml", "--dry-run", *domain, *osinfo]),
     ]
     return [peer for peer in peers if available(peer)]
+
+
+def with_rules(work: Path) -> Peer:
+    """The same job at a site whose policy sets a limit, so that the jsonschema library evaluates it."""
+    site = work / "site"
+    (site / "images").mkdir(parents=True)
+    (site / "policy.yaml").write_text("properties: {vcpus: {maximum: 64}}\n")
+    (site / "site.yaml").write_text((ROOT / "schemas/local/site.yaml").read_text())
+    image = (ROOT / "schemas/local/images/debian-12.yaml").read_text()
+    (site / "images/debian-12.yaml").write_text(f"{image}sha256: {'a' * 64}\n")
+    job = ROOT / "examples/hello.vjob.yaml"
+    return Peer("vtorque compile --site", [str(BIN / "vtorque"), "compile", str(job), "--site", str(site)])
 
 
 def lint_peers(work: Path, count: int) -> list[Peer]:

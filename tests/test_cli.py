@@ -120,6 +120,15 @@ def test_lint_as_json(bad: Path) -> None:
     assert findings[0]["severity"] == "error"
 
 
+def test_lint_as_json_tells_of_the_site_too(job: Path, tmp_path: Path) -> None:
+    import json
+
+    (tmp_path / "site.yaml").write_text("name: x\n")
+    done = vtorque("lint", "--format", "json", "--site", tmp_path, job)
+    assert done.returncode == 1
+    assert {json.loads(line)["code"] for line in done.stdout.splitlines()} == {"VT0701"}
+
+
 def test_show_prints_what_a_script_carries(tmp_path: Path) -> None:
     script = tmp_path / "job.sh"
     script.write_text(vtorque("compile", ROOT / "examples/script.vjob.yaml").stdout)

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from vtorque_spec.cli.common import SITE_OPTION, print_findings
-from vtorque_spec.cli.site import context_of, the_site
+from vtorque_spec.cli.site import context_of, find_site
 from vtorque_spec.diagnostics import Report
 from vtorque_spec.driver import check_file
 from vtorque_spec.render import as_json
@@ -29,13 +29,14 @@ def command(paths: tuple[Path, ...], form: str, site: Path | None) -> int:
     files = list(_job_files(paths))
     if not files:
         raise click.UsageError(f"there is no *.vjob.yaml below {', '.join(map(str, paths))}")
-    facts = the_site(site)
-    context = context_of(os.getuid(), facts)
     report = Report()
-    for path in files:
-        found = Report()
-        check_file(path, facts, context, found)
-        report.items += found.sorted()
+    facts = find_site(site, report)
+    if facts is not None:
+        context = context_of(os.getuid(), facts)
+        for path in files:
+            found = Report()
+            check_file(path, facts, context, found)
+            report.items += found.sorted()
     if form == "json":
         click.echo(as_json.lines(report.items), nl=False)
     else:

@@ -15,11 +15,16 @@ from vtorque_spec.site import Site
 def the_site(directory: Path | None) -> Site:
     """Return the site that was asked for; prints its findings and exits with 1 when it is not valid."""
     report = Report()
-    default = Path("/etc/vtorque")
-    site = open_site(directory or (default if (default / "site.yaml").exists() else None), report)
+    site = find_site(directory, report)
     if site is None:
         finish(report)
     return site
+
+
+def find_site(directory: Path | None, report: Report) -> Site | None:
+    """Read the site that was asked for, else /etc/vtorque, else the built-in one."""
+    default = Path("/etc/vtorque")
+    return open_site(directory or (default if (default / "site.yaml").exists() else None), report)
 
 
 def context_of(uid: int, site: Site) -> Context:
