@@ -56,6 +56,7 @@ class Code(Enum):
     UNKNOWN_NETWORK = ("VT0309", "the site offers no network of that name")
     RESERVED_TARGET = ("VT0311", "a mount would hide a directory that the guest needs")
     MOUNT_MODE = ("VT0312", "the site offers the mount read-only")
+    MOUNT_INSIDE = ("VT0313", "a mount lies inside another")
 
     TOO_MANY_CPUS = ("VT0401", "the job needs more CPUs than a node has")
     MAP_OUTSIDE = ("VT0402", "the pinning map names a CPU outside the job's allotment")

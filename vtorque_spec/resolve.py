@@ -1,5 +1,6 @@
 """JobSpec x Site -> JobPlan: every name looked up, every value decided, cross-field rules checked."""
 
+from pathlib import PurePosixPath
 from typing import TypeVar
 
 from vtorque_spec.diagnostics import Code, Report, Span, near_miss
@@ -19,20 +20,9 @@ GUEST_OVERHEAD_BYTES = 256 * 2**20
 """What QEMU needs beside the guest's own memory; asked of the batch system for each VM."""
 
 _GUEST_OWNS = (
-    "/bin",
-    "/boot",
-    "/dev",
-    "/etc",
-    "/lib",
-    "/lib64",
-    "/proc",
-    "/root",
-    "/run",
-    "/sbin",
-    "/sys",
-    "/usr",
-    "/var",
-)
+    "/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/libx32", "/proc", "/root", "/run", "/sbin", "/sys",
+    "/tmp", "/usr", "/var",  # noqa: S108 - a mount point that is refused
+)  # fmt: skip
 
 
 def resolve(job: Effective, normal: NormalForm, site: Site, report: Report) -> JobPlan | None:
@@ -198,6 +188,15 @@ def _mounts(spec: JobSpec, normal: NormalForm, site: Site, report: Report) -> tu
     return tuple(found)
 
 
+def _check_nesting(mount: Mount, taken: dict[str, str], place: Span | None, report: Report) -> None:
+    """What is mounted inside a user's directory is mounted wherever a link there leads, by the guest's root."""
+    above = next((taken[str(parent)] for parent in PurePosixPath(mount.target).parents if str(parent) in taken), None)
+    below = next((name for target, name in taken.items() if target.startswith(mount.target + "/")), None)
+    if above or below:
+        message = f"the mounts `{mount.name}` and `{above or below}` lie one inside the other"
+        report.add(Code.MOUNT_INSIDE, message, place, help="mount them side by side, as in /data and /scratch")
+
+
 def _check_target(
     said: MountSpec, mount: Mount, index: int, taken: dict[str, str], normal: NormalForm, report: Report
 ) -> None:
@@ -207,6 +206,7 @@ def _check_target(
         message = f"`{earlier}` and `{mount.name}` are both mounted at {mount.target}"
         hint = "remove one of them" if earlier == mount.name else "give one of them another `target`"
         report.add(Code.TARGET_TWICE, message, place, help=hint)
+    _check_nesting(mount, taken, place, report)
     taken.setdefault(mount.target, mount.name)
     if said.target and any(said.target == own or said.target.startswith(own + "/") for own in _GUEST_OWNS):
         message = f"a mount at {said.target} would hide a directory of the guest's own"

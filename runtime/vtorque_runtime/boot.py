@@ -56,8 +56,7 @@ def wait(
             clock.said = said
         finally:
             if not clock.proven:
-                master.kill()
-                master.communicate()
+                ssh.end(master)
         clock.pause(_RETRY_S)
 
 
@@ -108,7 +107,7 @@ def _read_token(guest: Guest, access: Access, master: subprocess.Popen[bytes], c
     while master.poll() is None and not ssh.is_open(access):
         clock.tick()
     if master.poll() is not None:
-        said = master.communicate()[1].decode("utf-8", "replace").strip()
+        said = ssh.last_words(master)
         if "Host key verification failed" in said:
             raise Fault("VT0908", "the guest that answers has another host key than the one booted", detail=said)
         return said

@@ -17,6 +17,7 @@ from typing import NoReturn
 from vtorque_spec.fault import Fault
 
 _RESULT, _FAULT, _ERROR = b"R", b"F", b"E"
+_REAP_LIMIT_S = 3.0
 _LENGTH_BYTES = 8
 """The answer's length goes before it: a child that dies while it writes has not answered."""
 
@@ -53,8 +54,19 @@ def call_as(
     finally:
         os.close(reader)
         os.kill(child, signal.SIGKILL)
-        _, status = os.waitpid(child, 0)
+        status = _reap(child)
     return _opened(answer, status)
+
+
+def _reap(child: int) -> int:
+    """Return the status of a killed child; one that hangs in the kernel, on a file system that hangs, is left to it."""
+    end = time.monotonic() + _REAP_LIMIT_S
+    while time.monotonic() < end:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            return status
+        time.sleep(0.005)
+    raise Fault("VT0914", "a process that read as the user does not end; a file system of the user's may hang")
 
 
 def _in_child(
@@ -70,6 +82,7 @@ def _in_child(
         answer = b""
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)
+        os.setsid()  # the caller's terminal is out of its reach
         _become(uid, gid, groups)
         _close_all_but(writer)  # before the limit on open files, which would hide those above it
         _limit(limits)

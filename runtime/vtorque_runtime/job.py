@@ -5,6 +5,7 @@ Streams are passed on as they come, signals go to the program's process group in
 """
 
 import os
+import re
 import signal
 import subprocess
 import threading
@@ -27,6 +28,7 @@ _UPLOAD_LIMIT_S = 60
 _STATUS_LIMIT_S = 30
 _SYNC_LIMIT_S = 60
 _AFTER_KILL_S = 15
+_DRAIN_LIMIT_S = 5.0
 
 
 @dataclass
@@ -87,20 +89,24 @@ class Job:
         assert process.stdout is not None and process.stderr is not None  # noqa: S101, PT018 - both are pipes; for mypy
         pumps = [_Pump(process.stdout, 1, self.watch), _Pump(process.stderr, 2, self.watch)]
         timer = _Timer(end, self.plan.grace_s if stops else None)
+        drained = _Patience(_DRAIN_LIMIT_S)
         try:
             while process.poll() is None or any(pump.is_alive() for pump in pumps):
                 self.watch.signals.wait(1.0)
                 self._deliver(part, pumps)
                 if how := self.watch.look():
                     raise self.watch.lost(how)
-                if process.poll() is None and not self._keep_time(part, timer):
+                if not self._keep_time(part, timer):
                     return 128 + signal.SIGKILL
+                if process.poll() is not None and drained.over(any(pump.writing for pump in pumps)):
+                    break  # what still holds the pipes open is none of ours
         finally:
             for one in (process, *self._messengers):
                 one.kill()
                 one.wait()
             self._messengers.clear()
-        return self._status(part) if process.returncode == ssh.FAILED else process.returncode
+        broken = process.returncode == ssh.FAILED or process.returncode < 0
+        return self._status(part) if broken else process.returncode
 
     def _keep_time(self, part: str, timer: "_Timer") -> bool:
         """Signal the part when its time is up; False when not even killing it helped."""
@@ -135,7 +141,7 @@ class Job:
         """255 is ssh's word for its own failure, but a program may end with it too: ask the guest which it was."""
         command = f"exec cat {payload.DIRECTORY}/{part}.status"
         code, output, said = ssh.call(self.access, command, limit_s=_STATUS_LIMIT_S)
-        if code or not output.strip().isdigit():
+        if code or not re.fullmatch(rb"[0-9]{1,3}\s*", output) or int(output) > 255:
             raise self.watch.lost(f"the connection to it broke: {said}")
         return int(output)
 
@@ -159,6 +165,7 @@ class _Pump(threading.Thread):
     def __init__(self, source: IO[bytes], target: int, watch: Watch) -> None:
         super().__init__(daemon=True)
         self.broken = False
+        self.writing = False
         self._source, self._target, self._watch = source, target, watch
         self.start()
 
@@ -167,11 +174,28 @@ class _Pump(threading.Thread):
         try:
             with self._source:
                 while part := os.read(self._source.fileno(), 65536):
+                    self.writing = True
                     while part:
                         part = part[os.write(self._target, part) :]
+                    self.writing = False
         except OSError:
             self.broken = True
         self._watch.signals.wake()
+
+
+class _Patience:
+    """Runs out after `limit_s` in which nothing happened."""
+
+    def __init__(self, limit_s: float) -> None:
+        self._limit_s = limit_s
+        self._since: float | None = None
+
+    def over(self, busy: bool) -> bool:
+        """Tell whether it ran out; being `busy` starts it anew."""
+        now = time.monotonic()
+        if busy or self._since is None:
+            self._since = now
+        return now - self._since > self._limit_s
 
 
 class _Timer:

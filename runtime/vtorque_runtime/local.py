@@ -59,8 +59,7 @@ def _run(bundle: NodeBundle, user: UserPart, reserved: Reserved, signals: Signal
         stack.callback(watch.console.close)
         access = ssh.access(guest, reserved.spool.owner)
         master = boot.wait(guest, min(plan.boot_timeout_s, plan.walltime_s), access, watch, progress)
-        stack.callback(master.communicate)
-        stack.callback(master.kill)
+        stack.callback(ssh.end, master)
         return Job(plan, access, watch, progress, ends).run(user, archive)
 
 

@@ -6,6 +6,7 @@ says is not taken on trust either: each path in it must be one of the plan's.
 
 import re
 from collections.abc import Iterator
+from pathlib import PurePosixPath
 from xml.etree import ElementTree
 
 from vtorque_spec.fault import Fault
@@ -69,6 +70,9 @@ def _check_guest(guest: Guest, slot: Slot, plan: NodePlan, context: NodeContext)
     _require(1 <= machine.vcpus <= len(context.allotted_cpus), "a guest has more vCPUs than the job was allotted CPUs")
     _require(guest.root_disk_bytes > 0, "a guest's root disk has no size")
     _check_paths(guest, plan)
+    targets = [PurePosixPath(share.target) for share in machine.filesystems]
+    apart = len(set(targets)) == len(targets) and not any(a in b.parents for a in targets for b in targets)
+    _require(apart, "a share is mounted inside another")
     if machine.filesystems and plan.lane == "session":
         raise Fault(
             "VT0906",

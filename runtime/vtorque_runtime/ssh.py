@@ -4,11 +4,15 @@ The connection that `open_master` makes is shared by all later commands (ssh_con
 setpriv(1) drops to the owner for good; it also ends each client when the caller dies.
 """
 
+import contextlib
 import os
+import selectors
 import shutil
 import subprocess
+import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from vtorque_spec.fault import Fault
 from vtorque_spec.plan import BridgeNic, Guest, Login
@@ -17,6 +21,8 @@ FAILED = 255
 """The exit code of a client that failed itself."""
 
 CONNECT_LIMIT_S = 10
+_END_LIMIT_S = 5.0
+_ANSWER_LIMIT_BYTES = 64 * 1024
 _ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C"}
 
 
@@ -88,17 +94,89 @@ def call(access: Access, command: str, *, limit_s: float, stdin: bytes = b"") ->
 
     The exit code is FAILED when ssh failed or took longer than `limit_s`.
     """
-    with _start(argv(access, command), stdin=subprocess.PIPE) as process:
-        try:
-            output, said = process.communicate(stdin, timeout=limit_s)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            return FAILED, b"", f"no answer within {limit_s:.0f} s"
-    return process.returncode, output, said.decode("utf-8", "replace").strip()
+    process = _start(argv(access, command), stdin=subprocess.PIPE)
+    try:
+        output, said = _exchange(process, stdin, time.monotonic() + limit_s)
+        code = process.wait(_END_LIMIT_S)
+    except _UnansweredError as error:
+        return FAILED, b"", f"no answer within {limit_s:.0f} s" if error.late else "the answer is too long"
+    except subprocess.TimeoutExpired:
+        return FAILED, b"", "it closed its streams and did not end"
+    finally:
+        end(process)
+    return code, output, said.decode("utf-8", "replace").strip()
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Kill a client and let go of its streams, without reading them: somebody else may hold their other ends."""
+    process.kill()
+    process.wait()
+    for stream in (process.stdin, process.stdout, process.stderr):
+        if stream is not None:
+            with contextlib.suppress(OSError):
+                stream.close()
+
+
+def last_words(process: subprocess.Popen[bytes]) -> str:
+    """Return what a client that ended has left on its standard error, as far as it is there."""
+    assert process.stderr is not None  # noqa: S101 - a pipe; for mypy
+    os.set_blocking(process.stderr.fileno(), False)
+    try:
+        said = os.read(process.stderr.fileno(), _ANSWER_LIMIT_BYTES)
+    except BlockingIOError:
+        said = b""
+    return said.decode("utf-8", "replace").strip()
+
+
+class _UnansweredError(Exception):
+    def __init__(self, late: bool) -> None:
+        super().__init__()
+        self.late = late
+
+
+def _exchange(process: subprocess.Popen[bytes], stdin: bytes, until: float) -> tuple[bytes, bytes]:
+    """Feed `stdin` and return both streams up to their ends; the client is the user's, so time and size are bounded."""
+    assert process.stdin and process.stdout and process.stderr  # noqa: S101, PT018 - all are pipes; for mypy
+    answers = {process.stdout: bytearray(), process.stderr: bytearray()}
+    rest = memoryview(stdin)
+    with selectors.DefaultSelector() as selector:
+        for stream in (process.stdin, *answers):
+            os.set_blocking(stream.fileno(), False)
+        selector.register(process.stdin, selectors.EVENT_WRITE)
+        for stream in answers:
+            selector.register(stream, selectors.EVENT_READ)
+        while selector.get_map():
+            ready = selector.select(max(until - time.monotonic(), 0))
+            if not ready and time.monotonic() >= until:
+                raise _UnansweredError(late=True)
+            for key, _ in ready:
+                if key.fileobj is process.stdin:
+                    rest = _feed(process.stdin, rest)
+                    if not rest:
+                        selector.unregister(process.stdin)
+                        process.stdin.close()
+                    continue
+                answer = next(buffer for stream, buffer in answers.items() if stream is key.fileobj)
+                part = os.read(key.fd, 65536)
+                answer += part
+                if not part:
+                    selector.unregister(key.fileobj)
+                if len(answer) > _ANSWER_LIMIT_BYTES:
+                    raise _UnansweredError(late=False)
+    output, said = (bytes(buffer) for buffer in answers.values())
+    return output, said
+
+
+def _feed(stream: IO[bytes], rest: memoryview) -> memoryview:
+    """Write what fits; a client that no longer reads gets no more."""
+    try:
+        return rest[os.write(stream.fileno(), rest[:65536]) :] if rest else rest
+    except BrokenPipeError:
+        return rest[:0]
 
 
 def _start(command_line: list[str], stdin: int, output: int = subprocess.PIPE) -> subprocess.Popen[bytes]:
-    """In a process group of its own: a terminal's Ctrl-C is the caller's to forward."""
+    """In a session of its own: the caller's terminal is out of the user's reach, its Ctrl-C the caller's to forward."""
     for tool in ("setpriv", "ssh"):
         if shutil.which(tool, path=_ENVIRONMENT["PATH"]) is None:
             raise Fault("VT0905", f"this host has no {tool}", help="apt install openssh-client util-linux")
@@ -106,7 +184,7 @@ def _start(command_line: list[str], stdin: int, output: int = subprocess.PIPE) -
         command_line,
         env=_ENVIRONMENT,
         cwd="/",
-        process_group=0,
+        start_new_session=True,
         stdin=stdin,
         stdout=output,
         stderr=output,

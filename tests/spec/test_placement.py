@@ -81,6 +81,13 @@ def test_an_ordinary_users_guest_has_no_mounts() -> None:
         plan_node(*planned("mounts: [home]\n", lane="session"))
 
 
+@pytest.mark.parametrize("target", ["/home", "/home/user/inner", "/home/user"])
+def test_no_mount_lies_inside_the_home(target: str) -> None:
+    """A link in the home would lead the guest's root to mount it anywhere; where the home is, the node knows."""
+    with pytest.raises(Fault, match="VT0313"):
+        plan_node(*planned(f"mounts: [home, {{name: home, target: {target}}}]\n"))
+
+
 def test_an_image_that_is_not_here() -> None:
     with pytest.raises(Fault, match="VT0502"):
         plan_node(*planned("", images=()))

@@ -1,5 +1,7 @@
 """JobPlan x NodeContext -> NodePlan: every CPU, file and address decided."""
 
+from pathlib import PurePosixPath
+
 from vtorque_spec.canonical import digest
 from vtorque_spec.fault import Fault
 from vtorque_spec.placement import Placement, Shortage, demand_of, node_of_context, place
@@ -29,6 +31,7 @@ def job_plan_digest(job: JobPlan) -> str:
 def plan_node(job: JobPlan, context: NodeContext) -> NodePlan | tuple[Shortage, ...]:
     """Return what the runtime applies; or what is short. Raises Fault for what the node itself lacks."""
     _check_lane(job, context)
+    _check_mounts(job, context.login)
     notes: list[str] = []
     _check_hypervisor(job, context, notes)
     image = _image(job, context)
@@ -61,6 +64,15 @@ def _check_lane(job: JobPlan, context: NodeContext) -> None:
         names = ", ".join(mount.name for mount in job.mounts)
         hint = "remove `mounts`, or run it as root for this user: sudo vtorque run JOB"
         raise Fault("VT0906", f"an ordinary user's libvirt has no virtiofs, so it cannot mount {names}", help=hint)
+
+
+def _check_mounts(job: JobPlan, login: Login) -> None:
+    """As in `resolve`, now that `$HOME` and `$USER` are known."""
+    targets = [PurePosixPath(_owned(mount.target, login)) for mount in job.mounts]
+    for target in targets:
+        if targets.count(target) > 1 or any(other in target.parents for other in targets):
+            hint = "mount them side by side, as in /data and /scratch"
+            raise Fault("VT0313", f"the mount at {target} and another one lie one inside the other", help=hint)
 
 
 def _check_hypervisor(job: JobPlan, context: NodeContext, notes: list[str]) -> None:
