@@ -152,7 +152,6 @@ class Login:
     uid: int
     groups: tuple[Group, ...]
     home: str
-    shell: str
     public_key: str
 
 

@@ -107,7 +107,7 @@ def find_login(user: str, min_uid: int, public_key: str) -> Login:
         )
     others = sorted(set(os.getgrouplist(user, entry.pw_gid)) - {entry.pw_gid})
     groups = tuple(Group(_group_name(gid), gid) for gid in (entry.pw_gid, *others))
-    return Login(user, entry.pw_uid, groups, entry.pw_dir, entry.pw_shell or "/bin/sh", public_key)
+    return Login(user, entry.pw_uid, groups, entry.pw_dir, public_key)
 
 
 def key_pair(comment: str) -> tuple[str, str]:

@@ -56,7 +56,6 @@ LOGIN = Login(
     uid=12345,
     groups=(Group("hpc", 54321), Group("docker", 999)),
     home="/home/alice",
-    shell="/bin/zsh",
     public_key="ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPreview job",
 )
 

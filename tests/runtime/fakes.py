@@ -34,7 +34,7 @@ GIB = 1024**3
 def login(public_key: str = "ssh-ed25519 AAAA vtorque", uid: int | None = None) -> Login:
     """The user that runs the tests, or another."""
     uid, gid = (os.getuid(), os.getgid()) if uid is None else (uid, uid)
-    return Login("tester", uid, (Group("testers", gid),), str(Path.home()), "/bin/bash", public_key)
+    return Login("tester", uid, (Group("testers", gid),), str(Path.home()), public_key)
 
 
 def image_store(directory: Path) -> tuple[ImageFiles, ...]:

@@ -31,7 +31,7 @@ def preview_context(job: JobPlan, node_class: str, facts: NodeClass) -> NodeCont
         cells=(Cell(0, cpus, facts.memory // MIB * MIB),),
         allotted_cpus=cpus,
         allotted_memory_bytes=facts.memory,
-        login=Login("user", 1000, (Group("user", 1000),), "/home/user", "/bin/bash", "ssh-ed25519 PREVIEW-LOGIN-KEY"),
+        login=Login("user", 1000, (Group("user", 1000),), "/home/user", "ssh-ed25519 PREVIEW-LOGIN-KEY"),
         images=(_image(job),),
         slots=tuple(_slot(index) for index in range(job.vms_per_node)),
         spool=f"/var/lib/vtorque/jobs/{JOB_ID}",
