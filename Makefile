@@ -10,12 +10,13 @@ demo:
 test:
 	scripts/setup test
 	.venv/bin/vtorque image build debian-12
-	.venv/bin/pytest -n 2 --dist loadgroup --cov --cov-report=term:skip-covered
+	.venv/bin/pytest -n 2 -m 'not alone' --cov --cov-report=
+	.venv/bin/pytest -m alone --cov --cov-append --cov-report=term:skip-covered
 
 check:
 	scripts/setup test
 	.venv/bin/ruff format --check .
-	.venv/bin/pytest -n 2 --dist loadgroup -m 'not boot'
+	.venv/bin/pytest -n 2 -m 'not alone'
 
 golden:
 	.venv/bin/pytest tests/test_examples.py tests/test_invalid.py --update-golden

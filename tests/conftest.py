@@ -1,12 +1,20 @@
 """What every test may ask for, and the rule that nothing is skipped in CI."""
 
+import fcntl
 import os
+import signal
+import tempfile
 from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
 
 import pytest
 from _pytest.terminal import TerminalReporter
 
 from tests.support.libvirtd import Libvirtd, running_libvirtd
+
+MACHINE_LOCK = Path(tempfile.gettempdir()) / f"vtorque-tests-{os.geteuid()}.lock"
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts what it puts behind with SIGINT ignored
 
 
 @pytest.fixture(scope="session")
@@ -43,10 +51,21 @@ def update_golden(request: pytest.FixtureRequest) -> bool:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Everything that touches libvirt runs on one worker, one after the other."""
+    """Everything that touches a libvirt daemon is marked `alone`: the daemon is the machine's, and so are its names."""
     for item in items:
         if any(item.get_closest_marker(name) for name in ("libvirt", "boot", "session")):
-            item.add_marker(pytest.mark.xdist_group("libvirt"))
+            item.add_marker(pytest.mark.alone)
+
+
+@pytest.fixture(autouse=True)
+def _machine(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A test marked `alone` has the machine's libvirt to itself, whatever else is tested on the machine meanwhile."""
+    if request.node.get_closest_marker("alone") is None:
+        yield
+        return
+    with MACHINE_LOCK.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @pytest.fixture

@@ -66,7 +66,7 @@ def test_wrong_usage_submits_nothing_either(arguments: list[str]) -> None:
 
 def test_an_internal_error_is_told_as_one(job: Path) -> None:
     """The program is broken on purpose: the site's loader raises."""
-    program = "import vtorque_spec.cli.site as s, vtorque_spec.cli as c\ns.open_site = lambda *a: 1 / 0\nc.main()"
+    program = "import vtorque_spec.cli.setting as s, vtorque_spec.cli as c\ns.open_site = lambda *a: 1 / 0\nc.main()"
     command = [sys.executable, "-c", program, "compile", str(job)]
     environment = {**os.environ, "PYTHONPATH": PATH}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)

@@ -200,7 +200,11 @@ def site_of(path: str) -> str:
 def shortened(finding: Finding, name: str) -> Finding:
     """A finding without what goes without saying: the case's own name as its file, and no details."""
     notes = [shortened(note, name) for note in finding.get("notes", [])]
-    kept = {key: value for key, value in finding.items() if (key, value) not in [("file", name), ("detail", None)]}
+    kept = {
+        key: value
+        for key, value in finding.items()
+        if (key, value) not in [("file", name), ("detail", None), ("url", None)]
+    }
     return {**kept, "notes": notes} if "notes" in finding else kept
 
 

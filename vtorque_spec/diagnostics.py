@@ -130,8 +130,22 @@ class Note:
 
 
 @dataclass(frozen=True, slots=True)
+class Rule:
+    """What a rule of the site's policy says of its findings. `code` is the site's own, such as HLRS012."""
+
+    span: Span
+    code: str | None = None
+    severity: Severity = Severity.ERROR
+    url: str | None = None
+    allow_suppress: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Diagnostic:
-    """One finding. `message` never says how to mend it; only `help` does. `detail` is evidence to show below."""
+    """One finding. `message` never says how to mend it; only `help` does. `detail` is evidence to show below.
+
+    A finding of the site's policy names the `rule`, which may give it a code and a severity of its own.
+    """
 
     code: Code
     message: str
@@ -139,6 +153,23 @@ class Diagnostic:
     notes: tuple[Note, ...] = ()
     help: str | None = None
     detail: str | None = None
+    rule: Rule | None = None
+
+    @property
+    def id(self) -> str:
+        """The code that people see: the site's own where its rule has one."""
+        return self.rule.code if self.rule and self.rule.code else self.code.id
+
+    @property
+    def severity(self) -> Severity:
+        """The rule's severity, else the code's."""
+        return self.rule.severity if self.rule else self.code.severity
+
+    @property
+    def may_be_suppressed(self) -> bool:
+        """Whether a comment in the job file may hide it from a report: warnings, and what the rule says itself."""
+        said = self.rule.allow_suppress if self.rule else None
+        return self.severity is Severity.WARNING if said is None else said
 
 
 @dataclass(slots=True)
@@ -155,19 +186,20 @@ class Report:
         *,
         notes: Iterable[Note] = (),
         help: str | None = None,  # noqa: A002 - as in Diagnostic
+        rule: Rule | None = None,
     ) -> None:
         """Add one finding."""
-        self.items.append(Diagnostic(code, message, span, tuple(notes), help))
+        self.items.append(Diagnostic(code, message, span, tuple(notes), help, None, rule))
 
     @property
     def failed(self) -> bool:
         """Whether there is an error among the findings."""
-        return any(item.code.severity is Severity.ERROR for item in self.items)
+        return any(item.severity is Severity.ERROR for item in self.items)
 
     def sorted(self) -> list[Diagnostic]:
         """Return the findings in the order of the files' text; those without a place come last."""
         last = Span("\U0010ffff", 0, 0, 0, 0)
-        return sorted(self.items, key=lambda item: (item.span or last, item.code.id, item.message))
+        return sorted(self.items, key=lambda item: (item.span or last, item.id, item.message))
 
 
 def near_miss(word: str, known: Iterable[str]) -> str | None:

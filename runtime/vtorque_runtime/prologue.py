@@ -82,9 +82,15 @@ def _make_storage(bundle: NodeBundle, guest: Guest) -> None:
     directory.chmod(0o711 if bundle.plan.lane == "system" else 0o700)  # QEMU, another user, passes through
     overlay, seed = overlay_and_seed(guest)
     _make_overlay(overlay, guest.root_disk_bytes)
-    iso = seed_image(seed_files(bundle, guest))
-    with os.fdopen(os.open(seed.file, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600), "wb") as file:
-        file.write(iso)
+    # libvirt gives the kernel and the initrd to QEMU's user: the guest has its own, the image's stay root's.
+    _put(guest.machine.kernel, Path(bundle.plan.image.kernel).read_bytes())
+    _put(guest.machine.initrd, Path(bundle.plan.image.initrd).read_bytes())
+    _put(seed.file, seed_image(seed_files(bundle, guest)))
+
+
+def _put(path: str, content: bytes) -> None:
+    with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600), "wb") as file:
+        file.write(content)
 
 
 def _make_overlay(overlay: Disk, size_bytes: int) -> None:

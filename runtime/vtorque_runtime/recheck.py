@@ -83,7 +83,8 @@ def _check_guest(guest: Guest, slot: Slot, plan: NodePlan, context: NodeContext)
 
 def _check_paths(guest: Guest, plan: NodePlan) -> None:
     machine, image, directory = guest.machine, plan.image, guest_directory(plan, guest)
-    _same("a machine's kernel and initrd", (machine.kernel, machine.initrd), (image.kernel, image.initrd))
+    _same("a machine's kernel", machine.kernel, f"{directory}/vmlinuz")
+    _same("a machine's initrd", machine.initrd, f"{directory}/initrd.img")
     _same("a machine's console", machine.console_log, f"{directory}/console.log")
     _require(len(machine.disks) == 2, "a machine has other disks than an overlay and a seed")
     overlay, seed = overlay_and_seed(guest)
@@ -98,7 +99,8 @@ def _check_paths(guest: Guest, plan: NodePlan) -> None:
     for disk in machine.disks:
         name = disk.file.removeprefix(f"{directory}/")
         _require(_FILE_NAME.fullmatch(name) is not None, f"a disk is not one of the guest's own files: {disk.file!r}")
-    _require(len({overlay.file, seed.file, machine.console_log}) == 3, "two of a machine's files are the same")
+    files = (overlay.file, seed.file, machine.console_log, machine.kernel, machine.initrd)
+    _require(len(set(files)) == len(files), "two of a machine's files are the same")
 
 
 def overlay_and_seed(guest: Guest) -> tuple[Disk, Disk]:

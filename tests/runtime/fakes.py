@@ -82,8 +82,8 @@ def bundle(context: NodeContext) -> NodeBundle:
         vcpus=2,
         memory_bytes=GIB,
         pins=Pins(((0,), (1,)), (0, 1)),
-        kernel=image.kernel,
-        initrd=image.initrd,
+        kernel=f"{spool}/vm0/vmlinuz",
+        initrd=f"{spool}/vm0/initrd.img",
         cmdline="console=ttyS0",
         disks=(
             Disk("vda", f"{spool}/vm0/root.qcow2", "qcow2", False, image.disk, image.disk_format),

@@ -90,8 +90,10 @@ def test_there_are_no_other_points(tmp_path: Path) -> None:
         "owner/id_ed25519": "0o600",
         "owner/known_hosts": "0o600",
         "vm0": "0o711",
+        "vm0/initrd.img": "0o600",
         "vm0/root.qcow2": "0o600",
         "vm0/seed.iso": "0o600",
+        "vm0/vmlinuz": "0o600",
     }
 
 

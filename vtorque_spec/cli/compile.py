@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from vtorque_spec.cli.common import JOB_FILE, SITE_OPTION, finish, print_findings
-from vtorque_spec.cli.site import context_of, the_site
+from vtorque_spec.cli.setting import context_of, the_site
 from vtorque_spec.diagnostics import Report
 from vtorque_spec.driver import check_file, compile_bundle, compile_script
 

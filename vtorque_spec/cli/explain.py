@@ -39,7 +39,7 @@ def _code(number: str) -> None:
 
 def _why(job: Path, field: str, directory: Path | None) -> None:
     from vtorque_spec.canonical import canonical_json
-    from vtorque_spec.cli.site import context_of, the_site
+    from vtorque_spec.cli.setting import context_of, the_site
     from vtorque_spec.document import read
     from vtorque_spec.driver import apply_policy
     from vtorque_spec.policy.limits import limits_of, shown

@@ -44,7 +44,7 @@ def list_images(site: Path | None) -> None:
     vtorque image list
     """
     from vtorque_runtime.images.store import SYSTEM_STORE, installed
-    from vtorque_spec.cli.site import the_site
+    from vtorque_spec.cli.setting import the_site
 
     here = {image.name: image.sha256 for image in installed(SYSTEM_STORE)} if SYSTEM_STORE.is_dir() else {}
     catalogue = the_site(site).images

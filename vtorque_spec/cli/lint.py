@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from vtorque_spec.cli.common import SITE_OPTION, print_findings
-from vtorque_spec.cli.site import context_of, find_site
+from vtorque_spec.cli.setting import context_of, find_site
 from vtorque_spec.diagnostics import Report
 from vtorque_spec.driver import check_file
 from vtorque_spec.render import as_json
@@ -54,7 +54,7 @@ def _job_files(paths: tuple[Path, ...]) -> Iterator[Path]:
 
 
 def _summary(files: int, report: Report) -> str:
-    errors = sum(item.code.severity.value == "error" for item in report.items)
+    errors = sum(item.severity.value == "error" for item in report.items)
     warnings = len(report.items) - errors
     return f"{_count(files, 'job file')}: {_count(errors, 'error')}, {_count(warnings, 'warning')}"
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from vtorque_spec.cli.common import JOB_FILE, SITE_OPTION, print_findings
-from vtorque_spec.cli.site import context_of, the_site
+from vtorque_spec.cli.setting import context_of, the_site
 from vtorque_spec.fault import Fault
 from vtorque_spec.policy import Context
 from vtorque_spec.site import Site

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 
-from vtorque_spec.diagnostics import Diagnostic, Severity, Span
+from vtorque_spec.diagnostics import Diagnostic, Span
 
 Paint = Callable[[str, str], str]
 """(text, style) -> text; styles are `error`, `warning`, `note`, `help`, `gutter` and `title`."""
@@ -21,11 +21,11 @@ def text(items: Iterable[Diagnostic], sources: Mapping[str, list[str]], paint: P
 
 
 def _finding(item: Diagnostic, sources: Mapping[str, list[str]], paint: Paint) -> str:
-    severity = item.code.severity.value
-    head = paint(f"{severity}[{item.code.id}]:", severity) + " " + paint(printable(item.message), "title")
+    severity = item.severity.value
+    head = paint(f"{severity}[{item.id}]:", severity) + " " + paint(printable(item.message), "title")
     lines = [f"{_place(item.span)}{head}"]
     if item.span:
-        lines += _excerpt(item.span, sources, paint, "error" if item.code.severity is Severity.ERROR else "warning")
+        lines += _excerpt(item.span, sources, paint, severity)
     for note in item.notes:
         where = _place(note.span).removesuffix(" ").removesuffix(":")
         lines.append("  " + paint("note:", "note") + f" {printable(note.message)}" + (f" ({where})" if where else ""))

@@ -1,4 +1,4 @@
-"""Findings as JSON, one object per line: code, severity, message, file, line, column, end, notes, help."""
+"""Findings as JSON, one object per line: code, severity, message, file, line, column, end, notes, help, detail, url."""
 
 import json
 from collections.abc import Iterable
@@ -14,13 +14,14 @@ def lines(items: Iterable[Diagnostic]) -> str:
 
 def _object(item: Diagnostic) -> dict[str, Any]:
     return {
-        "code": item.code.id,
-        "severity": item.code.severity.value,
+        "code": item.id,
+        "severity": item.severity.value,
         "message": item.message,
         **_place(item.span),
         "notes": [{"message": note.message, **_place(note.span)} for note in item.notes],
         "help": item.help,
         "detail": item.detail,
+        "url": item.rule.url if item.rule else None,
     }
 
 
