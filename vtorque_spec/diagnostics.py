@@ -44,6 +44,7 @@ class Code(Enum):
     NOT_YET = ("VT0112", "this version does not honour the field yet")
 
     POLICY = ("VT0201", "the site's policy forbids this")
+    NOT_EVALUATED = ("VT0202", "a rule of the site's policy was not evaluated", Severity.WARNING)
 
     GUEST_MISMATCH = ("VT0301", "the guest kind is not the image's")
     MAP_LENGTH = ("VT0302", "the pinning map does not have one entry per vCPU")
@@ -79,6 +80,34 @@ class Code(Enum):
     POLICY_SCHEMA = ("VT0702", "the policy is not a valid JSON Schema")
     POLICY_DEFAULT = ("VT0703", "a default of the policy is not a value that a job could have")
     NO_SITE = ("VT0704", "the site directory cannot be used")
+    POLICY_KEYWORD = ("VT0705", "the policy has a keyword that is not known")
+    POLICY_FIELD = ("VT0706", "the policy names a member that a job does not have")
+    DEFAULTS_DISAGREE = ("VT0707", "two branches of the policy that apply set different defaults")
+
+    ALLOW_MALFORMED = ("VT0801", "a comment that allows findings is not understood")
+    ALLOW_EXPIRED = ("VT0802", "the time of a comment that allows findings is over")
+    ALLOW_UNUSED = ("VT0803", "a comment allows a finding that is not there", Severity.WARNING)
+    ALLOW_REFUSED = ("VT0804", "a finding may not be allowed by a comment")
+    BASELINE = ("VT0805", "the baseline cannot be used")
+    NOT_MENDED = ("VT0806", "a job file cannot be rewritten")
+    CPU_COUNT = ("VT0731", "the CPUs of a node class do not add up")
+    CELLS_OVERLAP = ("VT0732", "two NUMA cells have the same CPU or id")
+    CELL_MEMORY = ("VT0733", "the memory of a node class does not add up")
+    DISTANCES = ("VT0734", "the distances of NUMA cells do not fit together")
+    NODE_SET = ("VT0735", "a node set cannot be read")
+    NODES_TWICE = ("VT0736", "a node is in two node classes")
+    PROPERTY_TWICE = ("VT0737", "two node classes have the same property")
+    HOOK_LIMIT = ("VT0738", "a hook's time limit is below the timeouts of what it waits for")
+    SITE_TARGET = ("VT0739", "a mount of the site would hide a directory that the guest needs")
+    MOUNTS_OVERLAP = ("VT0740", "two mounts of the site exclude each other", Severity.WARNING)
+    READ_ONLY_UNDONE = ("VT0741", "what one mount offers read-only another lets jobs write", Severity.WARNING)
+    IMAGE_TWICE = ("VT0742", "two images of the catalogue are the same disk", Severity.WARNING)
+    NETWORKS_ALIKE = ("VT0743", "two networks of the site are alike", Severity.WARNING)
+    UNREAD_FILE = ("VT0744", "nothing reads a file of the site's directory")
+    SITE_OWNER = ("VT0745", "somebody else than root could change the site that root goes by")
+    IMAGE_FILE = ("VT0746", "the disk of an image is not there")
+    IMAGE_OWNER = ("VT0747", "somebody else than root could change the disk of an image")
+    IMAGE_CHANGED = ("VT0748", "the disk of an image is not the one of the catalogue")
 
     USER_REFUSED = ("VT0901", "jobs do not run as this user")
     NO_LIBVIRT = ("VT0902", "libvirt does not answer")
@@ -141,6 +170,14 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True)
+class Fix:
+    """The one safe way to mend a finding: exactly the text at `span` becomes `text`."""
+
+    span: Span
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Diagnostic:
     """One finding. `message` never says how to mend it; only `help` does. `detail` is evidence to show below.
 
@@ -154,6 +191,7 @@ class Diagnostic:
     help: str | None = None
     detail: str | None = None
     rule: Rule | None = None
+    fix: Fix | None = None
 
     @property
     def id(self) -> str:
@@ -187,9 +225,10 @@ class Report:
         notes: Iterable[Note] = (),
         help: str | None = None,  # noqa: A002 - as in Diagnostic
         rule: Rule | None = None,
+        fix: Fix | None = None,
     ) -> None:
         """Add one finding."""
-        self.items.append(Diagnostic(code, message, span, tuple(notes), help, None, rule))
+        self.items.append(Diagnostic(code, message, span, tuple(notes), help, None, rule, fix))
 
     @property
     def failed(self) -> bool:

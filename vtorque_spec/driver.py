@@ -26,7 +26,8 @@ from vtorque_spec.placement.node_plan import job_plan_digest, plan_node
 from vtorque_spec.placement.preview import preview_context
 from vtorque_spec.plan import Artifact, JobPlan, NodeBundle, NodeContext, NodePlan, UserPart
 from vtorque_spec.policy import Context, Effective, have_limits
-from vtorque_spec.policy.defaults import fill_defaults
+from vtorque_spec.policy.check import check_policy
+from vtorque_spec.policy.defaults import Holds, fill_defaults
 from vtorque_spec.resolve import resolve
 from vtorque_spec.site import Site, load_site
 from vtorque_spec.spec.honoured import check_honoured
@@ -47,10 +48,8 @@ class Checked:
 def open_site(directory: Path | None, report: Report) -> Site | None:
     """Read a site's facts, catalogue and rules (None: the built-in `local` site)."""
     site = load_site(directory, report)
-    if site is not None and have_limits(site.policy_layers):
-        from vtorque_spec.policy.limits import check_layers  # jsonschema is loaded where there are rules to evaluate
-
-        check_layers(site.policy_layers, report)
+    if site is not None:
+        check_policy(site.policy, report)
     return None if report.failed else site
 
 
@@ -79,12 +78,18 @@ def check_document(document: Document, directory: Path, site: Site, context: Con
 
 
 def apply_policy(normal: NormalForm, site: Site, context: Context, report: Report) -> Effective | None:
-    """Fill the defaults of the site's policy, then check its limits."""
-    effective = fill_defaults(normal, site.policy_layers, report)
-    if effective is not None and have_limits(site.policy_layers):
+    """Fill the defaults of the site's policy, then check its limits. (jsonschema is loaded where it has rules.)"""
+
+    def conditions_of(job: Effective) -> Holds:
+        from vtorque_spec.policy.limits import conditions
+
+        return conditions(site, context, job)
+
+    effective = fill_defaults(normal, site.policy, conditions_of, report)
+    if effective is not None and have_limits(site.policy):
         from vtorque_spec.policy.limits import check_limits
 
-        check_limits(effective, normal, context, site.policy_layers, report)
+        check_limits(effective, normal, context, site, report)
     return None if report.failed else effective
 
 

@@ -8,7 +8,7 @@ from vtorque_spec.document import Path
 from vtorque_spec.plan import VERSION, BatchRequest, Image, JobPlan, Mount, Pinning
 from vtorque_spec.policy import Effective
 from vtorque_spec.site import Site
-from vtorque_spec.site.model import CatalogueImage
+from vtorque_spec.site.model import GUEST_OWNS, CatalogueImage
 from vtorque_spec.spec import JobSpec
 from vtorque_spec.spec.machine import Mount as MountSpec
 from vtorque_spec.spec.parse import NormalForm
@@ -18,11 +18,6 @@ T = TypeVar("T")
 
 GUEST_OVERHEAD_BYTES = 256 * 2**20
 """What QEMU needs beside the guest's own memory; asked of the batch system for each VM."""
-
-_GUEST_OWNS = (
-    "/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/libx32", "/proc", "/root", "/run", "/sbin", "/sys",
-    "/tmp", "/usr", "/var",  # noqa: S108 - a mount point that is refused
-)  # fmt: skip
 
 
 def resolve(job: Effective, normal: NormalForm, site: Site, report: Report) -> JobPlan | None:
@@ -53,7 +48,7 @@ def resolve(job: Effective, normal: NormalForm, site: Site, report: Report) -> J
         grace_s=_said(_said(spec.timeouts).grace),
         allow_degraded=tuple(sorted(set(spec.allow_degraded or ()))),
         hypervisor=site.hypervisor,
-        policy_digest=site.policy_digest,
+        policy_digest=site.policy.digest,
     )
 
 
@@ -208,6 +203,6 @@ def _check_target(
         report.add(Code.TARGET_TWICE, message, place, help=hint)
     _check_nesting(mount, taken, place, report)
     taken.setdefault(mount.target, mount.name)
-    if said.target and any(said.target == own or said.target.startswith(own + "/") for own in _GUEST_OWNS):
+    if said.target and any(said.target == own or said.target.startswith(own + "/") for own in GUEST_OWNS):
         message = f"a mount at {said.target} would hide a directory of the guest's own"
         report.add(Code.RESERVED_TARGET, message, place, help="mount it elsewhere, as in /data")

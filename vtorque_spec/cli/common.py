@@ -28,6 +28,20 @@ SITE_OPTION: Callable[[Any], Any] = click.option(
     help="The site's directory. [default: $VTORQUE_SITE, else /etc/vtorque, else the built-in site `local`]",
 )
 
+_CONTEXT = (
+    click.option("--as", "user", metavar="USER", help="Check as for this user. [default: you]"),
+    click.option("--groups", metavar="NAMES", help="Check as for these groups, with commas. [default: the user's]"),
+    click.option("--queue", metavar="NAME", help="Check as for this queue. [default: the job's]"),
+)
+
+
+def context_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --as, --groups and --queue (arguments `user`, `groups`, `queue`): who asks, for rules on the context."""
+    for option in reversed(_CONTEXT):
+        command = option(command)
+    return command
+
+
 JOB_FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 
 

@@ -1,12 +1,11 @@
 """`vtorque compile JOB [-o DIR]`."""
 
-import os
 from pathlib import Path
 
 import click
 
-from vtorque_spec.cli.common import JOB_FILE, SITE_OPTION, finish, print_findings
-from vtorque_spec.cli.setting import context_of, the_site
+from vtorque_spec.cli.common import JOB_FILE, SITE_OPTION, context_options, finish, print_findings
+from vtorque_spec.cli.setting import asked_context, the_site
 from vtorque_spec.diagnostics import Report
 from vtorque_spec.driver import check_file, compile_bundle, compile_script
 
@@ -15,7 +14,10 @@ from vtorque_spec.driver import check_file, compile_bundle, compile_script
 @click.argument("job", type=JOB_FILE)
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="DIR", help="Write the whole bundle into DIR.")
 @SITE_OPTION
-def command(job: Path, output: Path | None, site: Path | None) -> None:
+@context_options
+def command(
+    job: Path, output: Path | None, site: Path | None, user: str | None, groups: str | None, queue: str | None
+) -> None:
     """Compile a job file into a batch script on standard output.
 
     With -o, write the bundle: job.sh, job-plan.json, and for each VM the domain XML and the cloud-init seed as they
@@ -29,7 +31,7 @@ def command(job: Path, output: Path | None, site: Path | None) -> None:
     """
     report = Report()
     facts = the_site(site)
-    checked = check_file(job, facts, context_of(os.getuid(), facts), report)
+    checked = check_file(job, facts, asked_context(facts, user, groups, queue), report)
     if checked is None:
         finish(report)
     script = compile_script(checked, report)

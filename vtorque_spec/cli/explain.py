@@ -42,7 +42,8 @@ def _why(job: Path, field: str, directory: Path | None) -> None:
     from vtorque_spec.cli.setting import context_of, the_site
     from vtorque_spec.document import read
     from vtorque_spec.driver import apply_policy
-    from vtorque_spec.policy.limits import limits_of, shown
+    from vtorque_spec.policy.rules import rules_about
+    from vtorque_spec.policy.values import shown
     from vtorque_spec.spec import JobSpec
     from vtorque_spec.spec.parse import label, normal_form, parse_job, paths_of, value_at
     from vtorque_spec.spec.schema import field_schema
@@ -80,8 +81,8 @@ def _why(job: Path, field: str, directory: Path | None) -> None:
     for keyword in ("minimum", "maximum", "enum", "const"):
         if keyword in language:
             _line(f"{keyword} {_limit(language[keyword])}", "the language")
-    for keyword, limit, span in limits_of(path, site.policy_layers):
-        _line(f"{keyword} {limit}", _place(span))
+    for rule in rules_about(site.policy, path):
+        _line(f"{rule.keyword} {shown(path, rule.limit)}", _place(rule.span))
 
 
 def _line(what: str, where: str) -> None:

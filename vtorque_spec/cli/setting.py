@@ -2,8 +2,12 @@
 
 import grp
 import os
+import platform
 import pwd
+from dataclasses import replace
 from pathlib import Path
+
+import click
 
 from vtorque_spec.cli.common import finish
 from vtorque_spec.diagnostics import Report
@@ -28,15 +32,38 @@ def find_site(directory: Path | None, report: Report) -> Site | None:
 
 
 def context_of(uid: int, site: Site) -> Context:
-    """Return what the policy may know of the user and the site."""
+    """Return what the policy may know of a user of this machine, and of the site."""
     try:
         entry = pwd.getpwuid(uid)
     except KeyError:
-        return Context(str(uid), (), None, site.batch, site.name)
+        return Context(str(uid), (), None, site.batch, site.name, platform.node())
+    return Context(entry.pw_name, _groups_of(entry), None, site.batch, site.name, platform.node())
+
+
+def asked_context(site: Site, user: str | None, groups: str | None, queue: str | None) -> Context:
+    """Return the context of who asks, with what the options `--as`, `--groups` (with commas) and `--queue` say instead.
+
+    Another user's groups are looked up here; for a user that this machine does not know, `--groups` says them.
+    """
+    context = context_of(os.getuid(), site)
+    if user is not None:
+        try:
+            context = replace(context, user=user, groups=_groups_of(pwd.getpwnam(user)))
+        except KeyError:
+            if groups is None:
+                message = f"this machine knows no user `{user}`; say the groups: --groups GROUP,..."
+                raise click.UsageError(message) from None
+            context = replace(context, user=user)
+    if groups is not None:
+        context = replace(context, groups=tuple(name.strip() for name in groups.split(",") if name.strip()))
+    return replace(context, queue=queue or context.queue)
+
+
+def _groups_of(entry: pwd.struct_passwd) -> tuple[str, ...]:
     names = []
     for gid in os.getgrouplist(entry.pw_name, entry.pw_gid):
         try:
             names.append(grp.getgrgid(gid).gr_name)
         except KeyError:
             names.append(str(gid))
-    return Context(entry.pw_name, tuple(names), None, site.batch, site.name)
+    return tuple(names)

@@ -1,27 +1,41 @@
 """The site's rules: JSON Schema layers over the job's normal form.
 
-`defaults` fills what the job leaves open, `limits` checks the result. Layers are conjoined: a later one only narrows;
+`vocabulary` lists the words, `rules` sees all files as one tree, `check` tells whether they are a policy at all,
+`defaults` fills what a job leaves open, `limits` evaluates the result. Layers are conjoined: a later one only narrows;
 the last default wins.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from vtorque_spec.diagnostics import Span
 from vtorque_spec.document import Document, Path
+from vtorque_spec.policy.rules import rules
+from vtorque_spec.site.policy_files import PolicyFiles
 from vtorque_spec.spec import JobSpec
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What rules may ask for besides the job: who runs it, and where. A job file can't set it."""
+    """What rules may ask for besides the job: who runs it, and where. A job file can't set it. None: not known.
+
+    `host` is the host on which the job is submitted.
+    """
 
     user: str
     groups: tuple[str, ...]
     queue: str | None
     batch: str
     site: str
+    host: str | None = None
+
+    def known(self, job: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the members that are known as rules see them; the queue is the job's unless somebody else said it."""
+        said = {**asdict(self), "groups": list(self.groups)}
+        said["queue"] = self.queue or job.get("batch", {}).get("queue")
+        return {name: value for name, value in said.items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +71,7 @@ def origin_of(origins: Mapping[Path, Origin], path: Path) -> Origin | None:
     return origins.get(path)
 
 
-def have_limits(layers: Iterable[Document]) -> bool:
-    """Whether there is anything to evaluate: a layer of nothing but defaults needs no JSON Schema validator."""
-    return not all(_only_defaults(layer.data) for layer in layers)
-
-
-def _only_defaults(schema: object) -> bool:
-    if not isinstance(schema, dict) or not set(schema) <= {"$schema", "$id", "description", "properties", "default"}:
-        return False
-    members = schema.get("properties", {})
-    return isinstance(members, dict) and all(_only_defaults(member) for member in members.values())
+@lru_cache(maxsize=8)
+def have_limits(policy: PolicyFiles) -> bool:
+    """Whether there is anything to evaluate: nothing but defaults needs no JSON Schema validator."""
+    return any(True for _ in rules(policy))

@@ -1,121 +1,105 @@
-"""Evaluate the layers by the jsonschema library; violations stand in the job file and note the policy's own line."""
+"""Evaluate the policy; violations stand in the job file and note the policy's own line."""
 
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict
+from collections.abc import Iterator
 from typing import Any
 
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import SchemaError, ValidationError
-from referencing import Registry
-from referencing.exceptions import Unresolvable
+from jsonschema.exceptions import ValidationError
 
-from vtorque_spec.diagnostics import Code, Note, Report, Span
-from vtorque_spec.document import Document, Path
+from vtorque_spec.diagnostics import Code, Note, Report, Rule, Span
+from vtorque_spec.document import Path
 from vtorque_spec.policy import Context, Effective
-from vtorque_spec.policy.defaults import members_of
-from vtorque_spec.spec.parse import NormalForm, label, shorten
-from vtorque_spec.units import print_duration, print_size
+from vtorque_spec.policy.defaults import Holds
+from vtorque_spec.policy.evaluate import Evaluator, Unknown, evaluator
+from vtorque_spec.policy.rules import PolicyRule
+from vtorque_spec.policy.sentences import best_case, other_cases, sentence
+from vtorque_spec.policy.values import shown
+from vtorque_spec.policy.vocabulary import CONTEXT
+from vtorque_spec.site import Site
+from vtorque_spec.spec.parse import NormalForm
 
 
-def check_layers(layers: Iterable[Document], report: Report) -> None:
-    """Check that each layer is a JSON Schema."""
-    for layer in layers:
-        try:
-            Draft202012Validator.check_schema(layer.data)
-        except SchemaError as error:
-            path = tuple(error.absolute_path)
-            report.add(
-                Code.POLICY_SCHEMA, f"`{label(path)}`: {error.message}" if path else error.message, layer.span(path)
-            )
+def conditions(site: Site, context: Context, job: Effective) -> Holds:
+    """Return what tells whether an `if` of the policy fits the job."""
+    instance, rules = _instance(site, context, job)
+
+    def holds(uri: str, place: Path, path: Path, value: Any) -> bool | None:
+        return rules.holds(uri, place, value if path else {**value, "context": instance["context"]})
+
+    return holds
 
 
-def check_limits(
-    job: Effective, normal: NormalForm, context: Context, layers: Iterable[Document], report: Report
-) -> None:
+def check_limits(job: Effective, normal: NormalForm, context: Context, site: Site, report: Report) -> None:
     """Evaluate every layer; a violation is placed in the job file and notes the policy's own line."""
-    instance = {**job.data, "context": {**asdict(context), "groups": list(context.groups)}}
-    for layer in layers:
-        try:
-            for error in Draft202012Validator(_spelled_out(layer.data), registry=Registry()).iter_errors(instance):
-                _violation(error, layer, job, normal, report)
-        except (Unresolvable, re.error) as error:
-            report.add(Code.POLICY_SCHEMA, f"the policy cannot be evaluated: {error}", layer.span(()))
+    instance, rules = _instance(site, context, job)
+    for unknown in rules.dropped.values():
+        _not_evaluated(unknown, report)
+    for error in rules.errors(instance):
+        _violation(error, rules, job, normal, report)
 
 
-def _violation(error: ValidationError, layer: Document, job: Effective, normal: NormalForm, report: Report) -> None:
-    path = tuple(error.absolute_path)
-    rule = layer.span(tuple(error.absolute_schema_path))
-    origin = job.origin(path)
-    if origin is not None and path not in normal.spans:
-        message = f"the default of {_sentence(error, path)}"
-        report.add(Code.POLICY_DEFAULT, message, origin.span, notes=[Note("the rule is here", rule)])
-        return
-    report.add(Code.POLICY, _sentence(error, path), normal.at(path), notes=[Note("the site's rule is here", rule)])
+def _instance(site: Site, context: Context, job: Effective) -> tuple[dict[str, Any], Evaluator]:
+    known = context.known(job.data)
+    return {**job.data, "context": known}, evaluator(site, frozenset(CONTEXT) - frozenset(known))
 
 
-def _spelled_out(schema: Any) -> Any:
-    """`NAME: false` becomes `NAME: {not: {}}`, because jsonschema does not say where a false schema was met."""
-    if isinstance(schema, list):
-        return [_spelled_out(item) for item in schema]
-    if not isinstance(schema, dict):
-        return schema
-    spelled = {key: _spelled_out(value) for key, value in schema.items()}
-    members = spelled.get("properties")
-    if isinstance(members, dict):
-        spelled["properties"] = {name: {"not": {}} if value is False else value for name, value in members.items()}
-    return spelled
-
-
-def _sentence(error: ValidationError, path: Path) -> str:
-    limit: Any = error.validator_value
-    value: Any = error.instance
-    bounds = {
-        "maximum": "at most",
-        "minimum": "at least",
-        "exclusiveMaximum": "less than",
-        "exclusiveMinimum": "more than",
+def _not_evaluated(unknown: Unknown, report: Report) -> None:
+    message = f"a rule of the site was not evaluated: `context.{unknown.member}` is not known here"
+    says = {
+        "queue": "say it: `batch: {queue: ...}` in the job, or --queue",
+        "host": "it is known where jobs are submitted",
     }
-    if error.validator in bounds:
-        return f"`{label(path)}` is {shown(path, value)}, {bounds[error.validator]} {shown(path, limit)} is allowed"
-    if error.validator in ("enum", "const"):
-        choices = limit if isinstance(limit, list) and error.validator == "enum" else [limit]
-        allowed = ", ".join(shown(path, choice) for choice in choices)
-        return f"`{label(path)}` is {shown(path, value)}, allowed is {allowed}"
-    if error.validator is None or (error.validator == "not" and limit == {}):
-        return f"`{label(path)}` is not allowed here"
-    if error.validator == "required":
-        missing = next(name for name in limit if error.message.startswith(repr(name)))
-        return f"the key `{label((*path, missing))}` is required here"
-    if error.validator in ("minItems", "maxItems"):
-        bound = "at least" if error.validator == "minItems" else "at most"
-        return f"`{label(path)}` has length {len(value)}, {bound} {limit} is allowed"
-    if error.validator == "multipleOf":
-        return f"`{label(path)}` is {shown(path, value)}, a multiple of {shown(path, limit)} is needed"
-    rule = f"{error.validator}: {limit}" if isinstance(limit, str | int) else error.validator
-    return f"`{label(path) or 'the job'}`: {shorten(value)} breaks the rule `{rule}`"
+    span = unknown.place.document.key_span(unknown.path)
+    report.add(Code.NOT_EVALUATED, message, span, help=says.get(unknown.member))
 
 
-def shown(path: Path, value: object) -> str:
-    """Return a value of the normal form as people write it: sizes and durations with their unit."""
-    if isinstance(value, int) and not isinstance(value, bool) and path:
-        if path[-1] in ("memory", "size", "shared_memory"):
-            return print_size(value)
-        if path[-1] in ("walltime", "boot", "grace", "interval"):
-            return print_duration(value)
-    return str(value).lower() if isinstance(value, bool) else str(value)
+def _violation(error: ValidationError, rules: Evaluator, job: Effective, normal: NormalForm, report: Report) -> None:
+    rule = rules.rule_of(error)
+    inner = best_case(error)
+    path = tuple(inner.absolute_path)
+    message = _own_words(rule, inner, path) or sentence(inner)
+    notes = list(_notes(error, inner, rule, rules))
+    about = _rule_facts(rule) if rule else None
+    hint = rule.place.said("help") if rule else None
+    origin = job.origin(path)
+    if origin is None or path in normal.spans or inner.validator in _ABSENCE:
+        report.add(Code.POLICY, message, normal.at(path), notes=notes, help=hint, rule=about)
+    else:
+        report.add(Code.POLICY_DEFAULT, f"the default of {message}", origin.span, notes=notes, help=hint, rule=about)
 
 
-def limits_of(path: Path, layers: Iterable[Document]) -> Iterator[tuple[str, str, Span]]:
-    """Yield (keyword, limit, place) for each plain limit on the field at `path`, layer by layer."""
-    keywords = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "enum", "const", "multipleOf", "pattern")
-    for layer in layers:
-        schema: Any = layer.data
-        at: Path = ()
-        for part in path:
-            schema, at = members_of(schema).get(str(part)), (*at, "properties", str(part))
-        for keyword in keywords:
-            if isinstance(schema, dict) and keyword in schema:
-                limit = schema[keyword]
-                text = ", ".join(shown(path, v) for v in limit) if isinstance(limit, list) else shown(path, limit)
-                yield keyword, text, layer.key_span((*at, keyword))
+_ABSENCE = ("required", "dependentRequired", "minItems", "minProperties", "contains")
+"""Rules that a default breaks by what it lacks, which the job may say: the finding is the job's."""
+
+
+def _own_words(rule: PolicyRule | None, error: ValidationError, path: Path) -> str | None:
+    """The policy's `message`, with the value and the limit in their places."""
+    said = rule.place.said("message") if rule else None
+    if said is None or rule is None:
+        return None
+    words = {"value": shown(path, error.instance), "limit": shown(path, rule.limit)}
+    return re.sub(r"\{(value|limit)\}", lambda match: words[match[1]], said)
+
+
+def _rule_facts(rule: PolicyRule) -> Rule:
+    said = rule.place.said
+    return Rule(rule.span, said("code"), rule.severity, said("url"), said("allowSuppress"))
+
+
+def _notes(error: ValidationError, inner: ValidationError, rule: PolicyRule | None, rules: Evaluator) -> Iterator[Note]:
+    """Where the rule stands, the case of it that the job comes closest to, the other cases, and why it applies."""
+    if rule is None:
+        return
+    if inner is not error:
+        yield Note("the job comes closest to this case of the rule", _span(inner, rules))
+        for other in other_cases(error, inner):
+            yield Note("another case that is allowed", _span(other, rules))
+    yield Note("the site's rule is here", rule.span)
+    for condition in rule.place.conditions:
+        fits = "fits" if condition.holds else "does not fit"
+        yield Note(f"it applies because the job {fits} this condition", condition.document.key_span(condition.path))
+
+
+def _span(error: ValidationError, rules: Evaluator) -> Span:
+    uri, path = rules.places[id(error.schema)]
+    return rules.policy.files[uri].key_span((*path, str(error.validator)))

@@ -3,15 +3,16 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 from pydantic import BaseModel
 
 from vtorque_spec import data
-from vtorque_spec.canonical import digest
 from vtorque_spec.diagnostics import Code, Diagnostic, Report, Span
 from vtorque_spec.document import Document, read
+from vtorque_spec.site.facts import check_facts
 from vtorque_spec.site.model import CatalogueImage, NodeClass, SiteFile, SiteMount, SiteNetwork
+from vtorque_spec.site.policy_files import PolicyFiles, read_policy
 from vtorque_spec.spec.parse import parse_as
 
 M = TypeVar("M", bound=BaseModel)
@@ -19,9 +20,9 @@ M = TypeVar("M", bound=BaseModel)
 LOCAL = "local"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Site:
-    """Everything that a site's directory says. `policy_layers` are in order; a later one can only narrow."""
+    """Everything that a site's directory says."""
 
     name: str
     batch: str
@@ -31,28 +32,51 @@ class Site:
     mounts: Mapping[str, SiteMount]
     networks: Mapping[str, SiteNetwork]
     images: Mapping[str, CatalogueImage]
-    policy_layers: tuple[Document, ...]
-    policy_digest: str
+    policy: PolicyFiles
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """A site's directory as written: each file's model beside its text. `document` is `site.yaml`."""
+
+    facts: SiteFile
+    document: Document
+    images: tuple[tuple[CatalogueImage, Document], ...]
+    policy: PolicyFiles
 
 
 def load_site(directory: Path | None, report: Report) -> Site | None:
     """Read a site's directory (None: the built-in `local` site); None when there is a finding."""
-    root = directory or data.schemas() / LOCAL
+    files = read_files(directory or builtin(), report)
+    if files is None:
+        return None
+    facts = files.facts
+    return Site(
+        facts.name, facts.batch, facts.hypervisor, facts.min_uid, facts.node_classes, facts.mounts, facts.networks,
+        {image.name: image for image, _ in files.images}, files.policy,
+    )  # fmt: skip
+
+
+def builtin() -> Path:
+    """Return the directory of the built-in site."""
+    return data.schemas() / LOCAL
+
+
+def read_files(root: Path, report: Report) -> Files | None:
+    """Read a site's directory; None when there is a finding, in whichever of its files."""
     before = len(report.items)
     if not (root / "site.yaml").is_file():
         hint = "a site directory holds site.yaml, images/*.yaml and, if it has rules, policy.yaml"
         report.add(Code.NO_SITE, f"{root} has no site.yaml", help=hint)
         return None
-    facts = _read_as(SiteFile, root / "site.yaml", root, report)
-    images = [_read_as(CatalogueImage, path, root, report) for path in sorted((root / "images").glob("*.yaml"))]
-    layers = _policy_layers(root, report)
-    if facts is None or len(report.items) > before:
+    site = _read_as(SiteFile, root / "site.yaml", report)
+    if site is not None:
+        check_facts(*site, report)
+    images = [_read_image(path, root, report) for path in sorted((root / "images").glob("*.yaml"))]
+    policy = policy_of(root, report)
+    if site is None or len(report.items) > before:
         return None
-    catalogue = {image.name: image for image in images if image is not None}
-    return Site(
-        facts.name, facts.batch, facts.hypervisor, facts.min_uid, facts.node_classes, facts.mounts, facts.networks,
-        catalogue, layers, digest("policy", 1, [_without_fractions(layer.data) for layer in layers]),
-    )  # fmt: skip
+    return Files(*site, tuple(image for image in images if image is not None), policy)
 
 
 def shown(path: Path) -> str:
@@ -61,31 +85,29 @@ def shown(path: Path) -> str:
     return f"schemas/{path.relative_to(shipped)}" if path.is_relative_to(shipped) else str(path)
 
 
-def _policy_layers(root: Path, report: Report) -> tuple[Document, ...]:
-    paths = [data.schemas() / "base-policy.yaml", root / "policy.yaml"]
+def policy_of(root: Path, report: Report) -> PolicyFiles:
+    """Read the policy of a site's directory."""
     found = Report()
-    documents = [read(path, found, shown(path)) for path in paths if path.is_file()]
+    policy = read_policy(root, Path("policy.yaml"), Path(shown(root)), found)
+    report.items += [item for item in found.items if item.code is Code.POLICY_SCHEMA]
+    found.items = [item for item in found.items if item.code is not Code.POLICY_SCHEMA]
     _add_as_site_file(found, report)
-    return tuple(document for document in documents if document is not None)
+    return policy
 
 
-def _without_fractions(value: Any) -> Any:
-    """Digests are over integers and text only; a policy may hold fractions."""
-    if isinstance(value, float):
-        return repr(value)
-    if isinstance(value, dict):
-        return {key: _without_fractions(member) for key, member in value.items()}
-    return [_without_fractions(item) for item in value] if isinstance(value, list) else value
-
-
-def _read_as(model: type[M], path: Path, root: Path, report: Report) -> M | None:
+def _read_as(model: type[M], path: Path, report: Report) -> tuple[M, Document] | None:
     found = Report()
     document = read(path, found, shown(path))
     parsed = parse_as(model, document, found) if document is not None else None
-    if document is not None and isinstance(parsed, CatalogueImage):
-        _check_image(parsed, path, root, document, found)
     _add_as_site_file(found, report)
-    return parsed
+    return (parsed, document) if parsed is not None and document is not None else None
+
+
+def _read_image(path: Path, root: Path, report: Report) -> tuple[CatalogueImage, Document] | None:
+    read_one = _read_as(CatalogueImage, path, report)
+    if read_one is not None:
+        _check_image(read_one[0], path, root, read_one[1], report)
+    return read_one
 
 
 def _add_as_site_file(found: Report, report: Report) -> None:
@@ -98,7 +120,7 @@ def _check_image(image: CatalogueImage, path: Path, root: Path, document: Docume
     if image.name != path.stem:
         message = f"the file of the image `{image.name}` is called {path.name}"
         report.add(Code.SITE_FILE, message, document.span(("name",)), help=f"rename it to {image.name}.yaml")
-    if image.sha256 is None and root != data.schemas() / LOCAL:
+    if image.sha256 is None and root != builtin():
         start = Span(document.name, 1, 1, 1, 1)
         hint = "write the digest of the image's disk; only the built-in site may go without"
         report.add(Code.SITE_FILE, f"the image `{image.name}` has no sha256", start, help=hint)

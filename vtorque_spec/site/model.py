@@ -4,7 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from vtorque_spec.spec.base import Form, Model, Name, Size
+from vtorque_spec.site.cpus import CpuList
+from vtorque_spec.spec.base import Duration, Form, Items, Model, Name, Size, Word
 from vtorque_spec.spec.machine import Digest
 
 HostPath = Annotated[
@@ -16,9 +17,61 @@ HostPath = Annotated[
 ]
 """A path on the host or in the guest; `$HOME` and `$USER` are the job owner's."""
 
+DiskPath = Annotated[
+    str,
+    Form(r"(/[A-Za-z0-9_][A-Za-z0-9_.,:+@=-]*)+", "a file of the host: an absolute path, as in /srv/images/a.qcow2"),
+]
+
+NodeNames = Annotated[
+    str,
+    Form(r"[A-Za-z0-9\[][A-Za-z0-9_.,/\[\]-]{0,4095}", "a node set: names and ranges, as in n[001-128] or n1,n2"),
+]
+"""A node set of ClusterShell without groups and operators, which mean something else on each machine."""
+
 KernelArguments = Annotated[
     str, Form(r"[\x21-\x7e]+( [\x21-\x7e]+)*", "kernel arguments: printable ASCII, one space between two")
 ]
+
+
+GUEST_OWNS = (
+    "/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/libx32", "/proc", "/root", "/run", "/sbin", "/sys",
+    "/tmp", "/usr", "/var",  # noqa: S108 - a mount point that is refused
+)  # fmt: skip
+"""Directories of a guest that nothing may be mounted on or in."""
+
+
+class Topology(Model):
+    """How the CPUs of a node are built: sockets x cores x threads."""
+
+    sockets: Annotated[int, Field(ge=1, le=64)] = Field(description="sockets of a node")
+    cores: Annotated[int, Field(ge=1, le=1024)] = Field(description="cores of a socket")
+    threads: Annotated[int, Field(ge=1, le=8)] = Field(description="threads of a core")
+
+    @property
+    def cpus(self) -> int:
+        """The number of CPUs, a thread being one."""
+        return self.sockets * self.cores * self.threads
+
+
+class NumaCell(Model):
+    """A NUMA cell of a node; it may lack CPUs or memory."""
+
+    id: Annotated[int, Field(ge=0, le=1023)] = Field(description="the kernel's number of the cell")
+    cpus: CpuList | None = Field(None, description="its CPUs, by the kernel's numbers")
+    memory: Size | None = Field(None, description="its memory")
+    hugepages: dict[Literal["2MiB", "1GiB"], Annotated[int, Field(ge=1, lt=2**31)]] | None = Field(
+        None, description="how many huge pages of each size are set aside"
+    )
+    distances: Items[Annotated[int, Field(ge=10, le=254)]] | None = Field(
+        None, description="ACPI distances to each cell, in the order of `cells`"
+    )
+
+
+class HostReserve(Model):
+    """What of a node is the host's own and no job's."""
+
+    cores: Annotated[int, Field(ge=0, le=1024)] = Field(description="whole cores")
+    memory: Size | None = Field(None, description="memory")
 
 
 class NodeClass(Model):
@@ -26,6 +79,11 @@ class NodeClass(Model):
 
     cpus: Annotated[int, Field(ge=1, le=65536)] = Field(description="CPUs that jobs can be given")
     memory: Size = Field(description="memory that jobs can be given")
+    nodes: NodeNames | None = Field(None, description="the names of the nodes, as a node set of ClusterShell")
+    property: Word | None = Field(None, description="the batch system's word for the class (Torque: a node property)")
+    topology: Topology | None = Field(None, description="sockets, cores of a socket, threads of a core")
+    cells: Annotated[Items[NumaCell], Field(min_length=1)] | None = Field(None, description="NUMA cells")
+    host_reserve: HostReserve | None = Field(None, description="what jobs are not given")
 
 
 class SiteMount(Model):
@@ -42,6 +100,17 @@ class SiteNetwork(Model):
     kind: Literal["isolated"] = Field(description="isolated: host and guest reach each other and nothing else")
 
 
+class PhaseTimeouts(Model):
+    """How long a guest may stay in each phase until its job runs."""
+
+    staging: Duration | None = Field(None, description="the image, the overlay and the seed are made ready")
+    firmware: Duration | None = Field(None, description="until the kernel runs")
+    kernel: Duration | None = Field(None, description="until cloud-init starts")
+    cloud_init: Duration | None = Field(None, description="until all is set up but the mounts")
+    mounts: Duration | None = Field(None, description="until all is mounted")
+    hooks: Duration | None = Field(None, description="the job's own prologue hook")
+
+
 class SiteFile(Model):
     """`site.yaml`."""
 
@@ -50,7 +119,11 @@ class SiteFile(Model):
     batch: Literal["torque"] = Field(description="the batch system that scripts are compiled for")
     hypervisor: Literal["any", "kvm", "emulation"] = Field(description="what the nodes' guests run on")
     min_uid: Annotated[int, Field(ge=1)] = Field(description="users below have no jobs")
-    node_classes: dict[Name, NodeClass] = Field(description="the kinds of nodes")
+    hook_limit: Duration | None = Field(None, description="what the batch system gives a hook (Torque: $prologalarm)")
+    timeouts: PhaseTimeouts | None = Field(None, description="limits of the phases of a boot")
+    node_classes: dict[Name, NodeClass] = Field(
+        description="the kinds of nodes", json_schema_extra={"minProperties": 1}
+    )
     mounts: dict[Name, SiteMount] = Field(description="directories that jobs may mount")
     networks: dict[Name, SiteNetwork] = Field(description="networks that jobs may name")
 
@@ -62,6 +135,10 @@ class CatalogueImage(Model):
     description: str = Field(description="one line for users")
     guest: Literal["linux"] = Field(description="kind of guest")
     arch: Literal["x86_64"] = Field(description="processor architecture")
+    tags: Items[Name] | None = Field(
+        None, description="words that policies choose images by, as in `imageIn: [tag:cfd]`"
+    )
+    path: DiskPath | None = Field(None, description="its disk on the nodes, where it is not in the image store")
     recipe: Name | None = Field(None, description="the shipped recipe that builds it")
     sha256: Digest | None = Field(None, description="digest of its disk; may be absent at the site `local` alone")
     min_memory: Size = Field(description="least memory that a guest needs")

@@ -1,0 +1,217 @@
+"""Check that a policy is one: known words, values of the right shape, fields that a job has. Every command asks this.
+
+What is valid but can hardly be meant is told by `vtorque policy lint` (vtorque_spec.policy.lint).
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from vtorque_spec.diagnostics import Code, Report, near_miss
+from vtorque_spec.document import Document, Path
+from vtorque_spec.policy.rules import walk
+from vtorque_spec.policy.vocabulary import CODE_PATTERN, CONTEXT, KEYWORDS, TYPES, Shape, subschemas
+from vtorque_spec.site.policy_files import ROOT_URI, PolicyFiles
+from vtorque_spec.spec import JobSpec
+from vtorque_spec.spec.fields import ANY, job_field, members_of_model
+from vtorque_spec.spec.parse import label, shorten
+from vtorque_spec.units import QuantityError, parse_duration, parse_size
+
+
+def check_policy(files: PolicyFiles, report: Report) -> None:
+    """Add every finding of the site's own files; the shipped ones are right."""
+    before = len(report.items)
+    for uri, document in files.files.items():
+        if uri.startswith(ROOT_URI):
+            for path, schema in _everywhere(document.data, ()):
+                _check_schema(files, uri, path, schema, report)
+    if len(report.items) == before:
+        _check_fields(files, report)
+
+
+def _everywhere(schema: Any, path: Path) -> Iterator[tuple[Path, Any]]:
+    yield path, schema
+    for below, inner in subschemas(schema):
+        yield from _everywhere(inner, (*path, *below))
+
+
+def _check_schema(files: PolicyFiles, uri: str, path: Path, schema: Any, report: Report) -> None:
+    document = files.files[uri]
+    if isinstance(schema, bool):
+        return
+    if not isinstance(schema, dict):
+        message = f"{_where(path)}: {shorten(schema)} is no schema"
+        hint = "a schema is a mapping of keywords, or false to switch the member off"
+        report.add(Code.POLICY_SCHEMA, message, document.span(path), help=hint)
+        return
+    for keyword, value in schema.items():
+        if keyword not in KEYWORDS:
+            _unknown(keyword, (*path, keyword), document, report)
+            continue
+        wrong = _wrong(KEYWORDS[keyword].shape, value)
+        if wrong is not None:
+            report.add(Code.POLICY_SCHEMA, f"`{keyword}`: {wrong[0]}", document.span((*path, keyword)), help=wrong[1])
+        elif keyword == "$ref" and files.target(uri, value) is None:
+            _nowhere(files, uri, value, (*path, keyword), report)
+        elif keyword in ("then", "else") and "if" not in schema:
+            message = f"`{keyword}` has no `if` beside it, so it never applies"
+            report.add(Code.POLICY_SCHEMA, message, document.key_span((*path, keyword)), help="add `if`")
+
+
+def _unknown(keyword: str, path: Path, document: Document, report: Report) -> None:
+    meant = near_miss(keyword, KEYWORDS)
+    hint = f"write `{meant}`" if meant else "docs/policy.md lists the keywords of a policy"
+    field = job_field((*(part for part in path[:-1] if part != "properties"), keyword))
+    if field is not None:
+        hint = f"a member of the job stands below `properties`: write `properties: {{{keyword}: ...}}`"
+    report.add(Code.POLICY_KEYWORD, f"the keyword `{keyword}` is not known", document.key_span(path), help=hint)
+
+
+def _nowhere(files: PolicyFiles, uri: str, reference: str, path: Path, report: Report) -> None:
+    document = files.files[uri]
+    defined = [f"#/$defs/{name}" for name in document.data.get("$defs", {})]
+    meant = near_miss(reference, defined)
+    hint = f"write `{meant}`" if meant else "the schemas to refer to stand below `$defs`"
+    report.add(Code.POLICY_SCHEMA, f"`{reference}` leads to nothing", document.span(path), help=hint)
+
+
+def _where(path: Path) -> str:
+    return f"`{label(path)}`" if path else "the file"
+
+
+# --- the shape of a keyword's value -----------------------------------------------------------------------------------
+
+Wrong = tuple[str, str | None] | None
+"""What is wrong and how to mend it; None for nothing."""
+
+
+def _wrong(shape: Shape, value: Any) -> Wrong:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    texts = isinstance(value, list) and bool(value) and all(isinstance(item, str) for item in value)
+    match shape:
+        case "schema":
+            return None if isinstance(value, dict | bool) else _needs("a schema", value)
+        case "schemas" | "values":
+            return None if isinstance(value, list) and value else _needs("a list of one item at least", value)
+        case "members" | "requirements":
+            return None if isinstance(value, dict) else _needs("a mapping", value)
+        case "text" | "url" | "reference":
+            return None if isinstance(value, str) else _needs("a text", value)
+        case "texts":
+            return None if texts else _needs("a list of texts", value)
+        case "images":
+            return _wrong_images(value) if texts else _needs("a list of names, patterns or tags", value)
+        case "number":
+            return None if number else _needs("a number", value, _unit_hint(value))
+        case "count":
+            whole = number and isinstance(value, int) and value >= 0
+            return None if whole else _needs("a whole number", value)
+        case "flag":
+            return None if isinstance(value, bool) else _needs("true or false", value)
+        case "severity":
+            return None if value in ("error", "warning") else _needs("error or warning", value)
+        case "types":
+            return _wrong_types(value)
+        case _:
+            return _wrong_text(shape, value)
+
+
+def _wrong_text(shape: Shape, value: Any) -> Wrong:
+    """Texts with a form of their own; anything is fine for `any`."""
+    if shape == "any":
+        return None
+    if not isinstance(value, str):
+        example = {"size": "24GiB", "duration": '"24:00:00"', "nodes": "n[001-128]"}.get(shape)
+        return _needs("a text", value, f"write it as in {example}" if example else None)
+    try:
+        if shape == "size":
+            parse_size(value)
+        elif shape == "duration":
+            parse_duration(value)
+        elif shape == "pattern":
+            re.compile(value)
+        elif shape == "nodes":
+            from ClusterShell.NodeSet import NodeSet, NodeSetException
+
+            try:
+                NodeSet(value)
+            except NodeSetException as error:
+                return f"{shorten(value)} is no node set: {error}", "write it as in n[001-128]"
+    except QuantityError as error:
+        return str(error), error.help
+    except re.error as error:
+        return f"{shorten(value)} is no regular expression: {error}", None
+    if shape == "code" and not re.fullmatch(CODE_PATTERN, value):
+        return f"{shorten(value)} is no code of a site", "write it as in HLRS012: capital letters, digits, - and _"
+    return None
+
+
+def _wrong_types(value: Any) -> Wrong:
+    found = value if isinstance(value, list) and value else [value]
+    for word in found:
+        if word not in TYPES:
+            meant = near_miss(word, TYPES) if isinstance(word, str) else None
+            return f"{shorten(word)} is no type", f"write `{meant}`" if meant else f"the types are {', '.join(TYPES)}"
+    return None
+
+
+def _wrong_images(value: list[str]) -> Wrong:
+    for word in value:
+        if not re.fullmatch(r"(tag=)?[A-Za-z0-9*?\[][A-Za-z0-9._*?\[\]!-]*", word):
+            return f"{shorten(word)} is no image's name, pattern or tag", "write debian-12, debian-* or tag=cfd"
+    return None
+
+
+def _unit_hint(value: Any) -> str | None:
+    """A limit with a unit has keywords of its own."""
+    if isinstance(value, str):
+        for word, parse in (("minQuantity or maxQuantity", parse_size), ("minDuration or maxDuration", parse_duration)):
+            try:
+                parse(value)
+            except QuantityError:
+                continue
+            return f"limits with a unit are {word}"
+    return None
+
+
+def _needs(what: str, value: Any, hint: str | None = None) -> Wrong:
+    return f"{shorten(value)} is given, {what} is needed", hint
+
+
+# --- fields -----------------------------------------------------------------------------------------------------------
+
+
+def _check_fields(files: PolicyFiles, report: Report) -> None:
+    """Each name below `properties` must be one of the job's, or of `context`."""
+    told: set[tuple[str, Path]] = set()
+    for place in walk(files):
+        if not place.uri.startswith(ROOT_URI) or not place.field or (place.uri, place.path) in told:
+            continue
+        if _known(place.field):
+            continue
+        told.add((place.uri, place.path))
+        if place.path[-2:-1] == ("properties",) and _known(place.field[:-1]):
+            _no_field(place.document, place.path, place.field, report)
+
+
+def _known(field: Path) -> bool:
+    if field[:1] == ("context",):
+        return len(field) < 2 or field[1] in CONTEXT
+    return not field or job_field(field) is not None
+
+
+def _no_field(document: Document, path: Path, field: Path, report: Report) -> None:
+    if field[0] == "context":
+        known = list(CONTEXT)
+    else:
+        above = job_field(field[:-1])
+        known = list(above.members() if above else members_of_model(JobSpec)) + ([] if above else ["context"])
+    meant = near_miss(str(field[-1]), known)
+    hint = f"write `{meant}`" if meant else f"there are {', '.join(known)}" if known else _scalar_hint(field[:-1])
+    message = f"a job has no member `{label(tuple('*' if part == ANY else part for part in field))}`"
+    report.add(Code.POLICY_FIELD, message, document.key_span(path), help=hint)
+
+
+def _scalar_hint(field: Path) -> str | None:
+    above = job_field(field)
+    return f"`{label(field)}` is a {above.kind} and has no members" if above else None

@@ -1,0 +1,176 @@
+"""What `vtorque site check` finds beyond what every command checks: what would surprise the admin or the users later.
+
+Every other command goes on with a site that has these findings.
+"""
+
+from collections.abc import Iterable, Iterator
+from itertools import combinations
+from pathlib import Path, PurePosixPath
+
+from vtorque_spec.diagnostics import Code, Note, Report, Span, near_miss
+from vtorque_spec.document import Document
+from vtorque_spec.site import Files, policy_of, read_files
+from vtorque_spec.site.host import check_owner
+from vtorque_spec.site.model import SiteFile, SiteMount
+from vtorque_spec.units import parse_duration, print_duration
+
+READ = ("site.yaml", "policy.yaml", "images", "policy.test")
+"""What a site's directory may hold, beside what `policy.yaml` refers to."""
+
+_DATA = (".yaml", ".yml", ".json")
+
+
+def inspect(root: Path, report: Report) -> Files | None:
+    """Check a site's directory; what every command says of it is not repeated. None when it cannot be read."""
+    check_owner(root, report)
+    check_unread(root, report)
+    files = read_files(root, Report())
+    if files is not None:
+        _check_facts(files, report)
+    return files
+
+
+def _check_facts(files: Files, report: Report) -> None:
+    facts, document = files.facts, files.document
+    if any(said.nodes for said in facts.node_classes.values()):
+        from vtorque_spec.site.nodes import check_nodes  # ClusterShell is loaded where node sets are
+
+        check_nodes(facts.node_classes, document, report)
+    _check_properties(facts, document, report)
+    _check_hook_limit(files, report)
+    for (name, one), (later, other) in combinations(facts.mounts.items(), 2):
+        _check_mounts((name, one), (later, other), document, report)
+    _check_networks(facts, document, report)
+    _check_images(files, report)
+
+
+def _check_properties(facts: SiteFile, document: Document, report: Report) -> None:
+    first: dict[str, str] = {}
+    for name, said in facts.node_classes.items():
+        if said.property is None:
+            continue
+        earlier = first.setdefault(said.property, name)
+        if earlier != name:
+            notes = [Note(f"`{earlier}` has it first", document.span(("node_classes", earlier, "property")))]
+            message = f"the node classes `{earlier}` and `{name}` have the same property `{said.property}`"
+            hint = "give each class a property of its own: a job cannot ask for one of them alone"
+            place = document.span(("node_classes", name, "property"))
+            report.add(Code.PROPERTY_TWICE, message, place, notes=notes, help=hint)
+
+
+# --- times ----------------------------------------------------------------------------------------------------------
+
+
+def _check_hook_limit(files: Files, report: Report) -> None:
+    """The phases end within the time of a hook; without times of their own, `timeouts.boot` bounds them together."""
+    limit, said = files.facts.hook_limit, files.facts.timeouts
+    if limit is None:
+        return
+    document = files.document
+    phases = said.model_dump(exclude_none=True) if said else {}
+    notes = [Note(f"{name}: {print_duration(s)}", document.span(("timeouts", name))) for name, s in phases.items()]
+    total, what = sum(phases.values()), "the timeouts of the phases come to"
+    if not phases:
+        total, notes = _default_boot(files.policy.documents())
+        what = "the policy's default of timeouts.boot is"
+    if limit < total:
+        message = f"a hook may take {print_duration(limit)}, {what} {print_duration(total)}"
+        hint = f"raise the batch system's limit and `hook_limit` to {total}s, or lower the timeouts"
+        report.add(Code.HOOK_LIMIT, message, document.span(("hook_limit",)), notes=notes, help=hint)
+
+
+def _default_boot(layers: Iterable[Document]) -> tuple[int, list[Note]]:
+    path = ("properties", "timeouts", "properties", "boot", "default")
+    for layer in reversed(list(layers)):
+        if path in layer.values:
+            place = layer.span(path)
+            said = layer.data["properties"]["timeouts"]["properties"]["boot"]["default"]
+            return parse_duration(said), [Note("the default is here", place)]
+    return 0, []
+
+
+# --- mounts, networks, images -----------------------------------------------------------------------------------------
+
+
+def _check_mounts(one: tuple[str, SiteMount], other: tuple[str, SiteMount], document: Document, report: Report) -> None:
+    (name, first), (later, second) = one, other
+    if _within(first.target, second.target) or _within(second.target, first.target):
+        where = "at the same place" if first.target == second.target else "one inside the other"
+        notes = [Note(f"`{name}` is here", document.span(("mounts", name, "target")))]
+        message = f"the mounts `{name}` ({first.target}) and `{later}` ({second.target}) lie {where}"
+        hint = "give them targets side by side: a job that asks for both is refused"
+        place = document.span(("mounts", later, "target"))
+        report.add(Code.MOUNTS_OVERLAP, message, place, notes=notes, help=hint)
+    for (ro_name, ro), (rw_name, rw) in ((one, other), (other, one)):
+        if (ro.mode, rw.mode) == ("ro", "rw") and _within(ro.source, rw.source):
+            notes = [Note(f"`{rw_name}` is here", document.span(("mounts", rw_name, "source")))]
+            message = f"`{ro_name}` offers {ro.source} read-only, but `{rw_name}` lets jobs write to {rw.source}"
+            hint = f"offer `{rw_name}` read-only too, or move what jobs may write out of it"
+            place = document.span(("mounts", ro_name, "source"))
+            report.add(Code.READ_ONLY_UNDONE, message, place, notes=notes, help=hint)
+
+
+def _within(path: str, directory: str) -> bool:
+    """Whether `path` is `directory` or lies inside it, as far as the text tells: `$HOME` is only inside itself."""
+    return PurePosixPath(path).is_relative_to(directory)
+
+
+def _check_networks(facts: SiteFile, document: Document, report: Report) -> None:
+    for (name, one), (later, other) in combinations(facts.networks.items(), 2):
+        if one == other:
+            notes = [Note(f"`{name}` is here", document.key_span(("networks", name)))]
+            message = f"the networks `{name}` and `{later}` differ in nothing but their names"
+            place = document.key_span(("networks", later))
+            report.add(Code.NETWORKS_ALIKE, message, place, notes=notes, help="keep one of them")
+
+
+def _check_images(files: Files, report: Report) -> None:
+    for (one, first), (other, second) in combinations(files.images, 2):
+        if one.sha256 is not None and one.sha256 == other.sha256:
+            notes = [Note(f"`{one.name}` has it first", first.span(("sha256",)))]
+            message = f"the images `{one.name}` and `{other.name}` have the same digest"
+            hint = "correct the digest, or keep one image and give it `tags` for its other uses"
+            report.add(Code.IMAGE_TWICE, message, second.span(("sha256",)), notes=notes, help=hint)
+
+
+# --- the directory ----------------------------------------------------------------------------------------------------
+
+
+def check_unread(root: Path, report: Report) -> None:
+    """Name the data files that nothing reads, and directories that seem misspelt.
+
+    Hidden files, and what is not YAML or JSON (a README), are left alone. A directory that is no site has only its near
+    misses named.
+    """
+    used = {Path(document.name) for document in policy_of(root, Report()).files.values()}
+    for path in _unread(root):
+        meant = _meant(root, path)
+        if path in used or not (meant or (root / "site.yaml").is_file()):
+            continue
+        hint = f"rename it to `{meant}`" if meant else "remove it, or refer to it from policy.yaml by `$ref`"
+        message = f"nothing reads the {'directory' if path.is_dir() else 'file'} `{path.relative_to(root)}`"
+        place = None if path.is_dir() else Span(str(path), 1, 1, 1, 1)
+        report.add(Code.UNREAD_FILE, message, place, help=hint)
+
+
+def _unread(root: Path) -> Iterator[Path]:
+    for path in sorted(root.iterdir()):
+        name = path.name
+        if name.startswith(".") or (name in READ and name != "images"):
+            continue
+        if name == "images" and path.is_dir():
+            yield from (file for file in sorted(path.iterdir()) if file.suffix in _DATA and file.suffix != ".yaml")
+        elif not path.is_dir():
+            yield from (file for file in [path] if file.suffix in _DATA)
+        elif near_miss(name, READ[2:]):
+            yield path
+        else:
+            yield from (file for file in sorted(path.rglob("*")) if file.suffix in _DATA)
+
+
+def _meant(root: Path, path: Path) -> str | None:
+    """The name that a file or directory should have had: one of those that are read, and is not there."""
+    if path.parent.name == "images":
+        return f"{path.stem}.yaml"
+    missing = [name for name in (READ[2:] if path.is_dir() else READ[:2]) if not (root / name).exists()]
+    return near_miss(path.name, missing) if path.parent == root else None

@@ -1,0 +1,126 @@
+"""The files of a policy: its layers, and what they refer to. What stands in them is judged by vtorque_spec.policy."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path as FilePath
+from typing import Any
+from urllib.parse import unquote, urldefrag, urljoin
+
+from vtorque_spec import data
+from vtorque_spec.canonical import digest
+from vtorque_spec.diagnostics import Code, Report, near_miss
+from vtorque_spec.document import Document, Path, read
+
+BASE_URI = "urn:vtorque:policy:base"
+ROOT_URI = "file:///"
+"""What stands for the site's directory in URIs, so that `$ref: rules/gpu.yaml` leads to a file of the site."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PolicyFiles:
+    """A policy's files by URI; `layers` are the URIs of those that apply, in order: a later one can only narrow."""
+
+    layers: tuple[str, ...]
+    files: Mapping[str, Document]
+    digest: str
+
+    def documents(self) -> tuple[Document, ...]:
+        """Return the layers."""
+        return tuple(self.files[uri] for uri in self.layers)
+
+    def target(self, base: str, reference: str) -> tuple[str, Path] | None:
+        """Return the file and the place that a `$ref` in the file `base` leads to; None where there is nothing."""
+        uri, fragment = urldefrag(urljoin(base, reference) if base.startswith(ROOT_URI) else _of_urn(base, reference))
+        if uri not in self.files:
+            return None
+        found: Any = self.files[uri].data
+        path: Path = ()
+        for part in fragment.split("/")[1:]:
+            name: str | int = unquote(part).replace("~1", "/").replace("~0", "~")
+            name = int(name) if isinstance(found, list) and str(name).isdecimal() else name
+            try:
+                found, path = found[name], (*path, name)
+            except (KeyError, IndexError, TypeError):
+                return None
+        return uri, path
+
+
+def _of_urn(base: str, reference: str) -> str:
+    """A URN has no directory: only a fragment is relative to it."""
+    return base + reference if reference.startswith("#") else reference
+
+
+def read_policy(root: FilePath, name: FilePath, shown: FilePath, report: Report) -> PolicyFiles:
+    """Read the base policy, the file `name` of a site's directory where it has one, and what they refer to.
+
+    `shown` is how findings call the directory. A reference that leads nowhere is a finding.
+    """
+    reader = _Reader(root, shown, report)
+    layers = [BASE_URI] if reader.add(BASE_URI, data.schemas() / "base-policy.yaml", "schemas/base-policy.yaml") else []
+    uri = ROOT_URI + name.as_posix()
+    if (root / name).is_file() and reader.add(uri, root / name, str(shown / name)):
+        layers.append(uri)
+    contents = [_without_fractions(reader.files[uri].data) for uri in layers]
+    others = {uri: _without_fractions(file.data) for uri, file in sorted(reader.files.items()) if uri not in layers}
+    return PolicyFiles(tuple(layers), reader.files, digest("policy", 1, [*contents, *([others] if others else [])]))
+
+
+class _Reader:
+    """Reads files and follows their references."""
+
+    def __init__(self, root: FilePath, shown: FilePath, report: Report) -> None:
+        self.root, self.shown, self.report = root, shown, report
+        self.files: dict[str, Document] = {}
+
+    def add(self, uri: str, path: FilePath, name: str) -> bool:
+        document = read(path, self.report, name)
+        if document is None:
+            return False
+        self.files[uri] = document
+        for place, reference in references(document.data):
+            self._follow(uri, document, place, reference)
+        return True
+
+    def _follow(self, base: str, document: Document, place: Path, reference: str) -> None:
+        absolute = urljoin(base, reference) if base.startswith(ROOT_URI) else _of_urn(base, reference)
+        uri = urldefrag(absolute)[0]
+        if uri in self.files:
+            return
+        relative = unquote(uri.removeprefix(ROOT_URI))
+        path = self.root / relative
+        if not uri.startswith(ROOT_URI) or not path.is_file():
+            self._nowhere(document, place, reference)
+        elif not path.resolve().is_relative_to(self.root.resolve()):
+            message = f"`{reference}` leads out of the site's directory"
+            self.report.add(Code.POLICY_SCHEMA, message, document.span(place), help="keep the policy's files inside it")
+        else:
+            self.add(uri, path, str(self.shown / relative))
+
+    def _nowhere(self, document: Document, place: Path, reference: str) -> None:
+        found = sorted(str(path.relative_to(self.root)) for path in self.root.rglob("*.yaml"))
+        meant = near_miss(reference.partition("#")[0], found)
+        hint = f"write `{meant}`" if meant else f"name a file of the site's directory, or {BASE_URI}"
+        message = f"there is no file `{reference}` in the site's directory"
+        self.report.add(Code.POLICY_SCHEMA, message, document.span(place), help=hint)
+
+
+def references(value: Any, path: Path = ()) -> Iterator[tuple[Path, str]]:
+    """Yield each `$ref` with its place. (`const`, `enum` and `default` hold values, not schemas.)"""
+    if isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from references(item, (*path, index))
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if key == "$ref" and isinstance(item, str):
+                yield (*path, key), item
+            elif key not in ("const", "enum", "default", "examples"):
+                yield from references(item, (*path, key))
+
+
+def _without_fractions(value: Any) -> Any:
+    """Digests are over integers and text only; a policy may hold fractions."""
+    if isinstance(value, float):
+        return repr(value)
+    if isinstance(value, dict):
+        return {key: _without_fractions(member) for key, member in value.items()}
+    return [_without_fractions(item) for item in value] if isinstance(value, list) else value

@@ -1,0 +1,117 @@
+"""What a node class says of its nodes' CPUs, cells and memory must add up: placement goes by it."""
+
+from collections.abc import Callable
+
+from vtorque_spec.diagnostics import Code, Note, Report
+from vtorque_spec.document import Document, Path
+from vtorque_spec.site.cpus import print_cpus
+from vtorque_spec.site.model import NodeClass, NumaCell
+from vtorque_spec.units import parse_size, print_size
+
+_TOLD_BY = "`lscpu` and `numactl --hardware` on such a node tell them"
+
+
+def check_class(name: str, said: NodeClass, document: Document, report: Report) -> None:
+    """Check one node class; `document` is `site.yaml`."""
+    at: Path = ("node_classes", name)
+    cells = said.cells or ()
+    before = len(report.items)
+    _check_cells(cells, (*at, "cells"), document, report)
+    _check_distances(cells, (*at, "cells"), document, report)
+    if len(report.items) == before:  # otherwise the sums only repeat it
+        _check_cpus(name, said, at, document, report)
+        _check_memory(name, said, at, document, report)
+
+
+def _check_cells(cells: tuple[NumaCell, ...], at: Path, document: Document, report: Report) -> None:
+    for index, cell in enumerate(cells):
+        for earlier, other in enumerate(cells[:index]):
+            if other.id == cell.id:
+                first = [Note(f"the first cell {cell.id} is here", document.span((*at, earlier, "id")))]
+                message = f"two cells have the id {cell.id}"
+                place, hint = document.span((*at, index, "id")), f"give each cell the kernel's number; {_TOLD_BY}"
+                report.add(Code.CELLS_OVERLAP, message, place, notes=first, help=hint)
+            both = sorted(set(cell.cpus or ()).intersection(other.cpus or ()))
+            if both:
+                first = [Note(f"the cell {other.id} is here", document.span((*at, earlier, "cpus")))]
+                cpus = f"the CPU {both[0]} is" if len(both) == 1 else f"the CPUs {print_cpus(both)} are"
+                message = f"{cpus} in cell {other.id} and in cell {cell.id}"
+                place, hint = document.span((*at, index, "cpus")), f"name each CPU in one cell; {_TOLD_BY}"
+                report.add(Code.CELLS_OVERLAP, message, place, notes=first, help=hint)
+
+
+def _check_distances(cells: tuple[NumaCell, ...], at: Path, document: Document, report: Report) -> None:
+    with_distances = [index for index, cell in enumerate(cells) if cell.distances]
+    for index, cell in enumerate(cells):
+        if cell.distances is None:
+            if with_distances:
+                notes = [Note("the distances of another", document.span((*at, with_distances[0], "distances")))]
+                message = f"cell {cell.id} has no distances, other cells of the class have"
+                place, hint = document.span((*at, index)), f"add its `distances`, or remove all; {_TOLD_BY}"
+                report.add(Code.DISTANCES, message, place, notes=notes, help=hint)
+            continue
+        place = document.span((*at, index, "distances"))
+        if len(cell.distances) != len(cells):
+            message = f"the number of distances of cell {cell.id} is {len(cell.distances)}, that of cells {len(cells)}"
+            hint = f"write one distance for each cell, in the order of `cells`; {_TOLD_BY}"
+            report.add(Code.DISTANCES, message, place, help=hint)
+            continue
+        nearest = cell.distances.index(min(cell.distances))
+        if cell.distances[nearest] < cell.distances[index]:
+            message = (
+                f"cell {cell.id} is farther from itself ({cell.distances[index]}) "
+                f"than from cell {cells[nearest].id} ({cell.distances[nearest]})"
+            )
+            hint = f"write the distances in the order of `cells`; that to itself, usually 10, is number {index + 1}"
+            report.add(Code.DISTANCES, message, place, help=hint)
+
+
+def _check_cpus(name: str, said: NodeClass, at: Path, document: Document, report: Report) -> None:
+    in_cells = sum(len(cell.cpus or ()) for cell in said.cells or ())
+    built = said.topology.cpus if said.topology else 0
+    if said.topology and in_cells and built != in_cells:
+        product = f"{said.topology.sockets} x {said.topology.cores} x {said.topology.threads} = {built}"
+        notes = [Note(f"the cells have {in_cells}", document.key_span((*at, "cells")))]
+        message = f"the topology of `{name}` gives {product} CPUs, its cells have {in_cells}"
+        place = document.span((*at, "topology"))
+        report.add(Code.CPU_COUNT, message, place, notes=notes, help=f"correct one of them; {_TOLD_BY}")
+        return
+    whole = in_cells or built
+    if not whole:
+        return
+    threads = said.topology.threads if said.topology else 1
+    reserved = said.host_reserve.cores * threads if said.host_reserve else 0
+    _check_given(
+        Code.CPU_COUNT, ("cpus", said.cpus), whole, reserved, at, document, report, lambda number: f"{number} CPUs"
+    )
+
+
+def _check_memory(name: str, said: NodeClass, at: Path, document: Document, report: Report) -> None:
+    for index, cell in enumerate(said.cells or ()):
+        pages = sum(parse_size(size) * count for size, count in (cell.hugepages or {}).items())
+        if cell.hugepages and pages > (cell.memory or 0):
+            has = f"of its {print_size(cell.memory)}" if cell.memory else "and it has no memory"
+            message = f"the huge pages of cell {cell.id} take {print_size(pages)} {has}"
+            place = document.span((*at, "cells", index, "hugepages"))
+            hint = "lower their number, or correct the cell's `memory`"
+            report.add(Code.CELL_MEMORY, message, place, help=hint)
+    whole = sum(cell.memory or 0 for cell in said.cells or ())
+    if whole:
+        reserved = (said.host_reserve.memory or 0) if said.host_reserve else 0
+        _check_given(Code.CELL_MEMORY, ("memory", said.memory), whole, reserved, at, document, report, print_size)
+
+
+def _check_given(
+    code: Code, given: tuple[str, int], whole: int, reserved: int, at: Path, document: Document, report: Report,
+    shown: Callable[[int], str],
+) -> None:  # fmt: skip
+    """What jobs are given and what the host keeps must be there."""
+    field, amount = given
+    if amount + reserved <= whole:
+        return
+    notes = [Note(f"the host keeps {shown(reserved)}", document.span((*at, "host_reserve")))] if reserved else []
+    kept = f", of which the host keeps {shown(reserved)}" if reserved else ""
+    message = f"jobs can be given {shown(amount)}, but a node of `{at[1]}` has {shown(whole)}{kept}"
+    left = shown(whole - reserved).removesuffix(" CPUs")
+    hint = f"write `{field}: {left}` or less" if whole > reserved else "lower `host_reserve`: it leaves nothing"
+    report.add(code, message, document.span((*at, field)), notes=notes, help=hint)
