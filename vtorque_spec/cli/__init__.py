@@ -3,7 +3,6 @@
 Exit codes: 0 fine, 1 findings, 2 usage, 3 internal error; `run` passes the job's own exit code on.
 """
 
-import importlib
 import os
 import sys
 import types
@@ -11,6 +10,7 @@ from typing import Any
 
 import click
 
+from vtorque_spec.cli.lazy import lazy_group
 from vtorque_spec.fault import Fault
 
 COMMANDS = {
@@ -19,44 +19,25 @@ COMMANDS = {
     "image": "Build and list the images of this machine.",
     "init": "Write a commented job file to start from.",
     "lint": "Check job files and report every finding.",
+    "policy": "Check, test, compare and show the site's rules.",
     "run": "Run a job in its own virtual machine, here and now.",
-    "schema": "Print the JSON Schema of the job language.",
+    "schema": "Print the JSON Schema of job files or site.yaml.",
     "show": "Print the job that a compiled batch script carries.",
+    "site": "Check and show a site's files.",
     "completion": "Print the completion script for a shell.",
 }
 
 
-class LazyGroup(click.Group):
-    """Knows the commands by name; imports `vtorque_spec.cli.NAME` and takes its `command` when one is asked for."""
+HELP = """Batch jobs that bring their own virtual machine.
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the commands in the order of their description above."""
-        return list(COMMANDS)
+\b
+vtorque init                                 write a job file to start from
+vtorque lint job.vjob.yaml                   check it
+vtorque run job.vjob.yaml                    run it on this machine
+vtorque compile job.vjob.yaml | qsub         submit it
+"""
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import the command."""
-        if cmd_name not in COMMANDS:
-            return None
-        command: click.Command = importlib.import_module(f"vtorque_spec.cli.{cmd_name}").command
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the commands without importing any."""
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
-
-
-@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="vtorque")
-def group() -> None:
-    """Batch jobs that bring their own virtual machine.
-
-    \b
-    vtorque init                                 write a job file to start from
-    vtorque lint job.vjob.yaml                   check it
-    vtorque run job.vjob.yaml                    run it on this machine
-    vtorque compile job.vjob.yaml | qsub         submit it
-    """
+group = click.version_option(package_name="vtorque")(lazy_group("vtorque", "vtorque_spec.cli.{}", COMMANDS, HELP))
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -15,7 +15,7 @@ Shape = Literal[
     "pattern", "types", "size", "duration", "images", "nodes", "code", "severity", "url", "reference",
 ]  # fmt: skip
 Role = Literal["rule", "condition", "structure", "about"]
-"""`rule` can be broken, `condition` decides whether rules apply, `structure` leads to subschemas, `about` is the rest."""
+"""`rule` can be broken, `condition` decides what applies, `structure` leads to subschemas, `about` is the rest."""
 
 
 @dataclass(frozen=True, slots=True)
