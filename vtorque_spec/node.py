@@ -6,13 +6,13 @@ what one node applies, by the node's own site, and runs as nobody. An ordinary u
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from vtorque_spec.canonical import DecodeError, from_data, to_data
 from vtorque_spec.carrier import encode_user_part
-from vtorque_spec.diagnostics import Code, Diagnostic, Note, Report, Span
+from vtorque_spec.diagnostics import Code, Diagnostic, Note, Report, Rule, Severity, Span
 from vtorque_spec.driver import check_file, job_from_machine_part, machine_part, plan_for_node
 from vtorque_spec.fault import Fault
 from vtorque_spec.plan import NodeBundle, NodeContext
@@ -90,6 +90,7 @@ def _data(item: Diagnostic) -> dict[str, Any]:
         "notes": [to_data(note) for note in item.notes],
         "help": item.help,
         "detail": item.detail,
+        "rule": None if item.rule is None else {**asdict(item.rule), "severity": item.rule.severity.value},
     }
 
 
@@ -98,4 +99,7 @@ def _finding(data: Any) -> Diagnostic:
     notes = tuple(
         Note(note["message"], None if note["span"] is None else Span(**note["span"])) for note in data["notes"]
     )
-    return Diagnostic(Code.by_id(data["code"]), data["message"], span, notes, data["help"], data["detail"])
+    said, rule = data["rule"], None
+    if said is not None:
+        rule = Rule(**{**said, "span": Span(**said["span"]), "severity": Severity(said["severity"])})
+    return Diagnostic(Code.by_id(data["code"]), data["message"], span, notes, data["help"], data["detail"], rule)

@@ -29,12 +29,14 @@ def site(directory: Path | None = None) -> Site:
     return found
 
 
-def check(text: str, *, where: Path = ROOT, at: Site | None = None) -> tuple[Checked | None, Report]:
+def check(
+    text: str, *, where: Path = ROOT, at: Site | None = None, by: Context = CONTEXT
+) -> tuple[Checked | None, Report]:
     report = Report()
     parsed = load("job.vjob.yaml", textwrap.dedent(text).encode(), report)
     if parsed is None:
         return None, report
-    return check_document(parsed, where, at or site(), CONTEXT, report), report
+    return check_document(parsed, where, at or site(), by, report), report
 
 
 def checked(text: str, *, where: Path = ROOT, at: Site | None = None) -> Checked:
