@@ -23,7 +23,8 @@ golden:
 
 bench:
 	scripts/setup bench
-	.venv/bin/python benchmarks/run.py
+	.venv/bin/python benchmarks/compile.py
+	.venv/bin/python benchmarks/lint.py
 
 clean:
 	rm -rf .venv .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
