@@ -261,9 +261,24 @@ class TestFiles:
             "`timeouts.grace` is 00:01:30, at most 00:01:00 is allowed",
         ]
 
-    def test_a_circle_of_references_ends(self, make: Make) -> None:
-        at = make("{$defs: {a: {$ref: '#/$defs/b'}, b: {$ref: '#/$defs/a'}}, properties: {vcpus: {maximum: 2}}}")
-        assert len(findings("vcpus: 3\n", at)) == 1
+    def test_a_circle_of_references_is_refused(self, tmp_path: Path) -> None:
+        circle = """\
+            $defs: {a: {allOf: [{$ref: '#/$defs/b'}]}, b: {$ref: '#/$defs/a'}}
+            properties: {vcpus: {$ref: '#/$defs/a'}}
+            """
+        told = [message.partition(" without")[0] for _, message in refused(tmp_path, circle)]
+        assert told == ["`#/$defs/b` leads back to here", "`#/$defs/a` leads back to here"]
+
+    def test_a_schema_may_describe_a_tree(self, make: Make) -> None:
+        at = make(
+            """\
+            $defs: {a: {propertyNames: {pattern: '^[^X]*$'}, additionalProperties: {$ref: '#/$defs/a'}}}
+            $ref: '#/$defs/a'
+            """
+        )
+        assert findings("", at) == []
+        told = findings("env: {X: y}\n", at)
+        assert told == [("VT0201", "`env` is `X`, which does not match `^[^X]*$`")]
 
     @pytest.mark.parametrize("reference", ["nowhere.yaml", "nowhere.yaml#/$defs/x", "/etc/passwd", "http://x.invalid/"])
     def test_a_file_that_is_not_there(self, tmp_path: Path, reference: str) -> None:

@@ -2,7 +2,6 @@
 
 import grp
 import os
-import platform
 import pwd
 from dataclasses import replace
 from pathlib import Path
@@ -36,8 +35,8 @@ def context_of(uid: int, site: Site) -> Context:
     try:
         entry = pwd.getpwuid(uid)
     except KeyError:
-        return Context(str(uid), (), None, site.batch, site.name, platform.node())
-    return Context(entry.pw_name, _groups_of(entry), None, site.batch, site.name, platform.node())
+        return Context(str(uid), (), None, site.batch, site.name, os.uname().nodename)
+    return Context(entry.pw_name, _groups_of(entry), None, site.batch, site.name, os.uname().nodename)
 
 
 def asked_context(site: Site, user: str | None, groups: str | None, queue: str | None) -> Context:

@@ -10,11 +10,11 @@ from typing import Any
 from vtorque_spec.diagnostics import Code, Report, near_miss
 from vtorque_spec.document import Document, Path
 from vtorque_spec.policy.rules import walk
-from vtorque_spec.policy.vocabulary import CODE_PATTERN, CONTEXT, KEYWORDS, TYPES, Shape, subschemas
+from vtorque_spec.policy.vocabulary import CODE_PATTERN, CONTEXT, INSIDE, KEYWORDS, TYPES, Shape, subschemas
 from vtorque_spec.site.policy_files import ROOT_URI, PolicyFiles
 from vtorque_spec.spec import JobSpec
 from vtorque_spec.spec.fields import ANY, job_field, members_of_model
-from vtorque_spec.spec.parse import label, shorten
+from vtorque_spec.spec.parse import label, shorten, value_at
 from vtorque_spec.units import QuantityError, parse_duration, parse_size
 
 
@@ -53,6 +53,9 @@ def _check_schema(files: PolicyFiles, uri: str, path: Path, schema: Any, report:
             report.add(Code.POLICY_SCHEMA, f"`{keyword}`: {wrong[0]}", document.span((*path, keyword)), help=wrong[1])
         elif keyword == "$ref" and files.target(uri, value) is None:
             _nowhere(files, uri, value, (*path, keyword), report)
+        elif keyword == "$ref" and _returns(files, uri, path):
+            message = f"`{value}` leads back to here without looking into the value: nothing could be decided"
+            report.add(Code.POLICY_SCHEMA, message, document.span((*path, keyword)), help="break the circle")
         elif keyword in ("then", "else") and "if" not in schema:
             message = f"`{keyword}` has no `if` beside it, so it never applies"
             report.add(Code.POLICY_SCHEMA, message, document.key_span((*path, keyword)), help="add `if`")
@@ -65,6 +68,24 @@ def _unknown(keyword: str, path: Path, document: Document, report: Report) -> No
     if field is not None:
         hint = f"a member of the job stands below `properties`: write `properties: {{{keyword}: ...}}`"
     report.add(Code.POLICY_KEYWORD, f"the keyword `{keyword}` is not known", document.key_span(path), help=hint)
+
+
+def _returns(files: PolicyFiles, uri: str, path: Path) -> bool:
+    """Whether a schema's references lead back to it while still being about the same value."""
+    seen: set[tuple[str, Path]] = set()
+    waiting = [(uri, path)]
+    while waiting:
+        here = waiting.pop()
+        schema: Any = value_at(files.files[here[0]].data, here[1])
+        found = [(here[0], (*here[1], *below)) for below, _ in subschemas(schema) if below[0] not in INSIDE]
+        reference = schema.get("$ref") if isinstance(schema, dict) else None
+        target = files.target(here[0], reference) if isinstance(reference, str) else None
+        found += [target] if target else []
+        if (uri, path) in found:
+            return True
+        waiting += [one for one in found if one not in seen]
+        seen.update(found)
+    return False
 
 
 def _nowhere(files: PolicyFiles, uri: str, reference: str, path: Path, report: Report) -> None:

@@ -16,6 +16,7 @@ from jsonschema.validators import extend
 from referencing import Registry
 from referencing.jsonschema import DRAFT202012
 
+from vtorque_spec.canonical import canonical_json
 from vtorque_spec.document import Path
 from vtorque_spec.policy.rules import Place, PolicyRule, below, rules, walk
 from vtorque_spec.policy.vocabulary import KEYWORDS
@@ -74,7 +75,8 @@ class Evaluator:
     def rule_of(self, error: ValidationError) -> PolicyRule | None:
         """Return the rule that an error breaks: the keyword that failed, or the one above that tested it."""
         uri, path = self.places[id(error.schema)]
-        keyed = path if error.validator == OFF else (*path, str(error.validator))
+        keyword = "contains" if error.validator in ("minContains", "maxContains") else str(error.validator)
+        keyed = path if keyword == OFF else (*path, keyword)
         while keyed and (uri, keyed) not in self.rules:
             keyed = keyed[:-1]
         found = self.rules.get((uri, keyed), [])
@@ -229,6 +231,12 @@ def _pattern(validator: Any, pattern: str, instance: Any, schema: Any) -> Iterat
     yield from Draft202012Validator.VALIDATORS["pattern"](validator, pattern, instance, schema)
 
 
+def _unique(validator: Any, wanted: bool, instance: Any, schema: Any) -> Iterator[ValidationError]:
+    """As the standard has it, but not comparing each item with each other one: a hostile job may have thousands."""
+    if wanted and isinstance(instance, list) and len({canonical_json(item) for item in instance}) < len(instance):
+        yield ValidationError("has an item twice")
+
+
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
@@ -244,5 +252,6 @@ VALIDATOR: Any = extend(  # type: ignore[no-untyped-call] # the library leaves i
         "imageIn": _image_in,
         "nodeSetIn": _node_set_in,
         "pattern": _pattern,
+        "uniqueItems": _unique,
     },
 )

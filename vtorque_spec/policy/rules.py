@@ -16,7 +16,10 @@ ABOUT = ("code", "message", "help", "severity", "url", "allowSuppress")
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """An `if` that stands above a subschema, and which of its branches that subschema is in."""
+    """An `if` that stands above a subschema, and which of its branches that subschema is in.
+
+    Of `dependentSchemas` the `if` is that the member is there; `path` is then that of the subschema.
+    """
 
     document: Document
     path: Path
@@ -109,12 +112,12 @@ def rules_of(place: Place) -> Iterator[PolicyRule]:
                 yield PolicyRule(place, keyword, limit)
 
 
-def _walk(files: PolicyFiles, place: Place, seen: frozenset[tuple[str, Path, Path | None]]) -> Iterator[Place]:
+def _walk(files: PolicyFiles, place: Place, seen: frozenset[tuple[str, Path]]) -> Iterator[Place]:
     yield place
     if not isinstance(place.schema, dict):
         return
-    here = (place.uri, place.path, place.field)
-    if here in seen:
+    here = (place.uri, place.path)
+    if here in seen:  # a schema of trees, which refers to itself: its rules are listed once
         return
     for below, schema in subschemas(place.schema):
         if below[0] != "$defs":
@@ -136,6 +139,9 @@ def _inner(place: Place, below: Path, schema: Any) -> Place:
         path, holds = (*place.path, "if"), keyword == "then"
         condition = Condition(place.document, path, tested, place.field, holds)
         return replace(inner, conditions=(*place.conditions, condition))
+    if keyword == "dependentSchemas":
+        said = Condition(place.document, inner.path, {"required": [below[1]]}, place.field, True)
+        return replace(inner, conditions=(*place.conditions, said))
     if keyword in ("if", "not", "anyOf", "oneOf", "contains", "propertyNames"):
         inner = replace(inner, tested=True)
     return replace(inner, field=_field(place.field, below))

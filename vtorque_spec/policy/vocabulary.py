@@ -91,7 +91,7 @@ CODE_PATTERN = r"(?!VT[0-9])[A-Z][A-Z0-9_-]{1,31}"
 CONTEXT = ("user", "groups", "queue", "batch", "site", "host")
 """The members of `context`; what a job file cannot set."""
 
-OVER_A_VALUE = ("properties", "patternProperties", "additionalProperties", "items", "contains", "propertyNames")
+INSIDE = ("properties", "patternProperties", "additionalProperties", "items", "contains", "propertyNames", "$defs")
 """Keywords whose subschemas are about something inside the value, not about the value itself."""
 
 

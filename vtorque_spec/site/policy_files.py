@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any
-from urllib.parse import unquote, urldefrag, urljoin
 
 from vtorque_spec import data
 from vtorque_spec.canonical import digest
@@ -30,9 +29,11 @@ class PolicyFiles:
 
     def target(self, base: str, reference: str) -> tuple[str, Path] | None:
         """Return the file and the place that a `$ref` in the file `base` leads to; None where there is nothing."""
-        uri, fragment = urldefrag(urljoin(base, reference) if base.startswith(ROOT_URI) else _of_urn(base, reference))
+        uri, fragment = _absolute(base, reference)
         if uri not in self.files:
             return None
+        from urllib.parse import unquote
+
         found: Any = self.files[uri].data
         path: Path = ()
         for part in fragment.split("/")[1:]:
@@ -45,9 +46,13 @@ class PolicyFiles:
         return uri, path
 
 
-def _of_urn(base: str, reference: str) -> str:
-    """A URN has no directory: only a fragment is relative to it."""
-    return base + reference if reference.startswith("#") else reference
+def _absolute(base: str, reference: str) -> tuple[str, str]:
+    """Return the URI of the file and the fragment. A URN has no directory: only a fragment is relative to it."""
+    from urllib.parse import urldefrag, urljoin  # a policy without references does not pay for it
+
+    if base.startswith(ROOT_URI):
+        return urldefrag(urljoin(base, reference))
+    return urldefrag(base + reference if reference.startswith("#") else reference)
 
 
 def read_policy(root: FilePath, name: FilePath, shown: FilePath, report: Report) -> PolicyFiles:
@@ -82,8 +87,9 @@ class _Reader:
         return True
 
     def _follow(self, base: str, document: Document, place: Path, reference: str) -> None:
-        absolute = urljoin(base, reference) if base.startswith(ROOT_URI) else _of_urn(base, reference)
-        uri = urldefrag(absolute)[0]
+        from urllib.parse import unquote
+
+        uri, _ = _absolute(base, reference)
         if uri in self.files:
             return
         relative = unquote(uri.removeprefix(ROOT_URI))
