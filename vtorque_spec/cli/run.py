@@ -3,7 +3,6 @@
 import gc
 import os
 import pwd
-import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -81,15 +80,12 @@ def _check_site(site: Path | None) -> None:
     """What root goes by must be root's alone to change."""
     if os.geteuid() != 0:
         return
-    for root in (site, Path("/etc/vtorque")):
-        if root is None or not root.exists():
-            continue
-        for path in (root, *sorted(root.rglob("*"))):
-            found = path.lstat()
-            loose = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not stat.S_ISLNK(found.st_mode)
-            if found.st_uid != 0 or loose or stat.S_ISLNK(found.st_mode):
-                hint = f"make it root's own: chown -R root: {root} && chmod -R go-w {root}"
-                raise Fault("VT0704", f"{path} can be changed by others than root, so root does not use it", help=hint)
+    from vtorque_spec.site.host import SYSTEM, changeable
+
+    for root in (site, SYSTEM):
+        for path, why in changeable(root) if root is not None and root.exists() else ():
+            hint = f"make it root's own: chown -R root: {root} && chmod -R go-w {root}"
+            raise Fault("VT0704", f"{path} {why}, so root does not use it", help=hint)
 
 
 def _checked(job: Path, owner: pwd.struct_passwd, site: Site, context: Context) -> "Answer":

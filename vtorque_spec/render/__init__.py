@@ -1,6 +1,6 @@
-"""Findings as text for people and as JSON for programs."""
+"""Findings as text for people; render.formats has what programs read."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from vtorque_spec.diagnostics import Diagnostic, Span
 
@@ -8,6 +8,9 @@ Paint = Callable[[str, str], str]
 """(text, style) -> text; styles are `error`, `warning`, `note`, `help`, `gutter` and `title`."""
 
 WIDTH = 100
+
+NOWHERE = Span(".", 1, 1, 1, 1)
+"""Where a finding without a place stands in formats that need one: the working directory."""
 
 
 def plain(text: str, style: str) -> str:
@@ -26,14 +29,27 @@ def _finding(item: Diagnostic, sources: Mapping[str, list[str]], paint: Paint) -
     lines = [f"{_place(item.span)}{head}"]
     if item.span:
         lines += _excerpt(item.span, sources, paint, severity)
-    for note in item.notes:
-        where = _place(note.span).removesuffix(" ").removesuffix(":")
-        lines.append("  " + paint("note:", "note") + f" {printable(note.message)}" + (f" ({where})" if where else ""))
-    if item.help:
-        lines.append("  " + paint("help:", "help") + f" {printable(item.help)}")
+    lines += [f"  {paint(f'{word}:', style)} {said}" for word, style, said in _remarks(item)]
     if item.detail:
         lines += [f"  {paint('|', 'gutter')} {printable(line)}" for line in item.detail.splitlines()]
     return "\n".join(lines) + "\n"
+
+
+def plainly(item: Diagnostic) -> list[str]:
+    """Return what a finding says, line by line, without its place: the message, then notes, help, url and detail."""
+    remarks = [f"{word}: {said}" for word, _, said in _remarks(item)]
+    return [printable(item.message), *remarks, *(printable(line) for line in (item.detail or "").splitlines())]
+
+
+def _remarks(item: Diagnostic) -> Iterator[tuple[str, str, str]]:
+    """Yield (word, style, text) of the remarks below a finding."""
+    for note in item.notes:
+        where = _place(note.span).removesuffix(": ")
+        yield "note", "note", printable(note.message) + (f" ({where})" if where else "")
+    if item.help:
+        yield "help", "help", printable(item.help)
+    if item.rule and item.rule.url:
+        yield "see", "help", printable(item.rule.url)
 
 
 def _place(span: Span | None) -> str:

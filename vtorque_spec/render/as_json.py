@@ -9,10 +9,11 @@ from vtorque_spec.diagnostics import Diagnostic, Span
 
 def lines(items: Iterable[Diagnostic]) -> str:
     """Return one JSON object per finding and line."""
-    return "".join(json.dumps(_object(item), ensure_ascii=False) + "\n" for item in items)
+    return "".join(json.dumps(finding(item), ensure_ascii=False) + "\n" for item in items)
 
 
-def _object(item: Diagnostic) -> dict[str, Any]:
+def finding(item: Diagnostic) -> dict[str, Any]:
+    """Return one finding as data."""
     return {
         "code": item.id,
         "severity": item.severity.value,

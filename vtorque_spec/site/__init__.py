@@ -1,5 +1,7 @@
 """The site: facts of the cluster, its image catalogue, and the layers of its policy."""
 
+import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,7 +67,7 @@ def builtin() -> Path:
 def read_files(root: Path, report: Report) -> Files | None:
     """Read a site's directory; None when there is a finding, in whichever of its files."""
     before = len(report.items)
-    if not (root / "site.yaml").is_file():
+    if not os.path.isfile(root / "site.yaml"):  # unlike Path.is_file, also for a directory that is closed to us
         hint = "a site directory holds site.yaml, images/*.yaml and, if it has rules, policy.yaml"
         report.add(Code.NO_SITE, f"{root} has no site.yaml", help=hint)
         return None
@@ -113,7 +115,10 @@ def _read_image(path: Path, root: Path, report: Report) -> tuple[CatalogueImage,
 def _add_as_site_file(found: Report, report: Report) -> None:
     """What is wrong with a file of the site is not the job's fault, so it has a code of its own."""
     for item in found.items:
-        report.items.append(Diagnostic(Code.SITE_FILE, item.message, item.span, item.notes, item.help))
+        hint = item.help
+        if item.code is Code.NO_VALUE and re.search(r"\.[0-9-]+`", item.message):
+            hint = "within braces a comma ends the value: write a list, as in cpus: [0-3, 8-11]"
+        report.items.append(Diagnostic(Code.SITE_FILE, item.message, item.span, item.notes, hint))
 
 
 def _check_image(image: CatalogueImage, path: Path, root: Path, document: Document, report: Report) -> None:

@@ -3,6 +3,7 @@
 Every other command goes on with a site that has these findings.
 """
 
+import os
 from collections.abc import Iterable, Iterator
 from itertools import combinations
 from pathlib import Path, PurePosixPath
@@ -12,7 +13,8 @@ from vtorque_spec.document import Document
 from vtorque_spec.site import Files, policy_of, read_files
 from vtorque_spec.site.host import check_owner
 from vtorque_spec.site.model import SiteFile, SiteMount
-from vtorque_spec.units import parse_duration, print_duration
+from vtorque_spec.spec.parse import value_at
+from vtorque_spec.units import QuantityError, parse_duration, print_duration
 
 READ = ("site.yaml", "policy.yaml", "images", "policy.test")
 """What a site's directory may hold, beside what `policy.yaml` refers to."""
@@ -23,7 +25,8 @@ _DATA = (".yaml", ".yml", ".json")
 def inspect(root: Path, report: Report) -> Files | None:
     """Check a site's directory; what every command says of it is not repeated. None when it cannot be read."""
     check_owner(root, report)
-    check_unread(root, report)
+    if os.access(root, os.R_OK | os.X_OK):
+        _check_unread(root, report)
     files = read_files(root, Report())
     if files is not None:
         _check_facts(files, report)
@@ -74,18 +77,20 @@ def _check_hook_limit(files: Files, report: Report) -> None:
         total, notes = _default_boot(files.policy.documents())
         what = "the policy's default of timeouts.boot is"
     if limit < total:
-        message = f"a hook may take {print_duration(limit)}, {what} {print_duration(total)}"
+        message = f"a hook may take {print_duration(limit)}, but {what} {print_duration(total)}"
         hint = f"raise the batch system's limit and `hook_limit` to {total}s, or lower the timeouts"
         report.add(Code.HOOK_LIMIT, message, document.span(("hook_limit",)), notes=notes, help=hint)
 
 
 def _default_boot(layers: Iterable[Document]) -> tuple[int, list[Note]]:
+    """The last default wins; one that is no duration is a finding of the policy already."""
     path = ("properties", "timeouts", "properties", "boot", "default")
     for layer in reversed(list(layers)):
         if path in layer.values:
-            place = layer.span(path)
-            said = layer.data["properties"]["timeouts"]["properties"]["boot"]["default"]
-            return parse_duration(said), [Note("the default is here", place)]
+            try:
+                return parse_duration(str(value_at(layer.data, path))), [Note("the default is here", layer.span(path))]
+            except QuantityError:
+                break
     return 0, []
 
 
@@ -136,7 +141,7 @@ def _check_images(files: Files, report: Report) -> None:
 # --- the directory ----------------------------------------------------------------------------------------------------
 
 
-def check_unread(root: Path, report: Report) -> None:
+def _check_unread(root: Path, report: Report) -> None:
     """Name the data files that nothing reads, and directories that seem misspelt.
 
     Hidden files, and what is not YAML or JSON (a README), are left alone. A directory that is no site has only its near
@@ -172,5 +177,9 @@ def _meant(root: Path, path: Path) -> str | None:
     """The name that a file or directory should have had: one of those that are read, and is not there."""
     if path.parent.name == "images":
         return f"{path.stem}.yaml"
-    missing = [name for name in (READ[2:] if path.is_dir() else READ[:2]) if not (root / name).exists()]
-    return near_miss(path.name, missing) if path.parent == root else None
+    if path.parent != root:
+        return None
+    names = READ[2:] if path.is_dir() else READ[:2]
+    missing = {Path(name).stem: name for name in names if not (root / name).exists()}
+    meant = near_miss(path.stem, missing)
+    return missing[meant] if meant else None

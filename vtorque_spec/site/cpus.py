@@ -28,6 +28,8 @@ def _cpus(value: Any) -> tuple[int, ...]:
             message = f"the list has the CPU {min(twice)} twice"
             raise PydanticCustomError("form", "{message}", {"message": message, "help": "name each CPU once"})
         found.update(cpus)
+    if not found:
+        raise PydanticCustomError("form", "the list is empty", {"help": "name a CPU, or remove the line"})
     return tuple(sorted(found))
 
 

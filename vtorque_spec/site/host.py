@@ -60,19 +60,20 @@ def check_image_files(files: Files, progress: Progress, report: Report) -> None:
 def _check_disk(image: CatalogueImage, path: Path, document: Document, progress: Progress, report: Report) -> None:
     place = document.span(("path",))
     try:
-        disk = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as disk:
+            if not stat.S_ISREG(os.fstat(disk.fileno()).st_mode):
+                hint = "name the file of the disk itself"
+                report.add(Code.IMAGE_FILE, f"{path} is not a plain file", place, help=hint)
+                return
+            found = _digest(disk, image.name, progress)
+        loose = list(_loose(path))
     except OSError as error:
         hint = "copy the disk there, or correct `path`; check it on a machine that has the images"
-        report.add(Code.IMAGE_FILE, f"cannot open {path}: {(error.strerror or '').lower()}", place, help=hint)
+        report.add(Code.IMAGE_FILE, f"cannot read {path}: {(error.strerror or '').lower()}", place, help=hint)
         return
-    with disk:
-        if not stat.S_ISREG(os.fstat(disk.fileno()).st_mode):
-            report.add(Code.IMAGE_FILE, f"{path} is not a plain file", place, help="name the file of the disk itself")
-            return
-        for part, why in _loose(path):
-            hint = f"make it root's own: chown root: {part} && chmod go-w {part}"
-            report.add(Code.IMAGE_OWNER, f"whoever changes {part} changes the image: it {why}", place, help=hint)
-        found = _digest(disk, image.name, progress)
+    for part, why in loose:
+        hint = f"make it root's own: chown root: {part} && chmod go-w {part}"
+        report.add(Code.IMAGE_OWNER, f"whoever changes {part} changes the image: it {why}", place, help=hint)
     if image.sha256 not in (None, found):
         notes = [Note(f"the catalogue says {image.sha256}", document.span(("sha256",)))]
         hint = "copy the right disk there; or, when the disk is meant, write its digest into the catalogue"

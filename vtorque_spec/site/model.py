@@ -82,7 +82,7 @@ class NodeClass(Model):
     nodes: NodeNames | None = Field(None, description="the names of the nodes, as a node set of ClusterShell")
     property: Word | None = Field(None, description="the batch system's word for the class (Torque: a node property)")
     topology: Topology | None = Field(None, description="sockets, cores of a socket, threads of a core")
-    cells: Annotated[Items[NumaCell], Field(min_length=1)] | None = Field(None, description="NUMA cells")
+    cells: Items[NumaCell] | None = Field(None, description="NUMA cells")
     host_reserve: HostReserve | None = Field(None, description="what jobs are not given")
 
 

@@ -25,7 +25,7 @@ def check_nodes(classes: Mapping[str, NodeClass], document: Document, report: Re
                 sets[name] = found
             else:
                 place = document.span(("node_classes", name, "nodes"))
-                hint = "write names and ranges, as in n[001-128] or n1,n2"
+                hint = "write names and ascending ranges, as in n[001-128] or n1,n2"
                 report.add(Code.NODE_SET, f"the node set `{said.nodes}` cannot be read: {found}", place, help=hint)
     for (name, nodes), (later, others) in combinations(sets.items(), 2):
         both = nodes & others
@@ -44,7 +44,7 @@ def _read(text: str) -> NodeSet | str:
     try:
         return NodeSet(text, resolver=RESOLVER_NOGROUP)
     except NodeSetException as error:
-        return str(error).partition(" (")[0].lower()
+        return str(error).partition(":")[0].lower()  # what follows repeats the text
 
 
 def _at_most(text: str) -> int:

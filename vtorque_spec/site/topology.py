@@ -8,7 +8,7 @@ from vtorque_spec.site.cpus import print_cpus
 from vtorque_spec.site.model import NodeClass, NumaCell
 from vtorque_spec.units import parse_size, print_size
 
-_TOLD_BY = "`lscpu` and `numactl --hardware` on such a node tell them"
+_TOLD_BY = "`numactl --hardware` on such a node tells them"
 
 
 def check_class(name: str, said: NodeClass, document: Document, report: Report) -> None:
@@ -52,7 +52,9 @@ def _check_distances(cells: tuple[NumaCell, ...], at: Path, document: Document, 
             continue
         place = document.span((*at, index, "distances"))
         if len(cell.distances) != len(cells):
-            message = f"the number of distances of cell {cell.id} is {len(cell.distances)}, that of cells {len(cells)}"
+            message = (
+                f"the list of cell {cell.id} has length {len(cell.distances)}, but the class has {len(cells)} cells"
+            )
             hint = f"write one distance for each cell, in the order of `cells`; {_TOLD_BY}"
             report.add(Code.DISTANCES, message, place, help=hint)
             continue
@@ -74,7 +76,9 @@ def _check_cpus(name: str, said: NodeClass, at: Path, document: Document, report
         notes = [Note(f"the cells have {in_cells}", document.key_span((*at, "cells")))]
         message = f"the topology of `{name}` gives {product} CPUs, its cells have {in_cells}"
         place = document.span((*at, "topology"))
-        report.add(Code.CPU_COUNT, message, place, notes=notes, help=f"correct one of them; {_TOLD_BY}")
+        report.add(
+            Code.CPU_COUNT, message, place, notes=notes, help="correct one of them; `lscpu` on such a node tells both"
+        )
         return
     whole = in_cells or built
     if not whole:
@@ -109,8 +113,8 @@ def _check_given(
     field, amount = given
     if amount + reserved <= whole:
         return
-    notes = [Note(f"the host keeps {shown(reserved)}", document.span((*at, "host_reserve")))] if reserved else []
-    kept = f", of which the host keeps {shown(reserved)}" if reserved else ""
+    notes = [Note("the host's reserve is here", document.span((*at, "host_reserve")))] if reserved else []
+    kept = f", of which the host keeps {shown(reserved).removesuffix(' CPUs')}" if reserved else ""
     message = f"jobs can be given {shown(amount)}, but a node of `{at[1]}` has {shown(whole)}{kept}"
     left = shown(whole - reserved).removesuffix(" CPUs")
     hint = f"write `{field}: {left}` or less" if whole > reserved else "lower `host_reserve`: it leaves nothing"

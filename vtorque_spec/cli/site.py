@@ -1,0 +1,146 @@
+"""`vtorque site check [DIR]` and `vtorque site show [DIR]`."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from vtorque_spec.cli.common import print_findings
+from vtorque_spec.render import formats
+
+if TYPE_CHECKING:
+    from vtorque_spec.diagnostics import Report
+    from vtorque_spec.site import Files
+    from vtorque_spec.site.host import Progress
+
+_DIRECTORY: Callable[[Any], Any] = click.argument(
+    "directory",
+    required=False,
+    envvar="VTORQUE_SITE",
+    metavar="[DIR]",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+)
+
+
+@click.group()
+def command() -> None:
+    """Check and show a site's files. DIR is $VTORQUE_SITE, else /etc/vtorque, else the built-in site `local`.
+
+    \b
+    vtorque site check ./site
+    vtorque site show
+    """
+
+
+@command.command()
+@_DIRECTORY
+@click.option("--images", is_flag=True, help="Also check the images' disks on this machine: owner and digest.")
+@click.option("--format", "form", type=click.Choice(formats.FORMATS), default="text", help="How findings are printed.")
+def check(directory: Path | None, images: bool, form: str) -> int:
+    """Check site.yaml, images/*.yaml and policy.yaml, each by itself and together. Exits with 1 on an error.
+
+    \b
+    vtorque site check ./site
+    vtorque site check --format sarif ./site
+    sudo vtorque site check --images
+    """
+    from vtorque_spec.diagnostics import Report
+    from vtorque_spec.driver import open_site
+    from vtorque_spec.site.check import inspect
+    from vtorque_spec.site.host import check_image_files
+
+    root, report = _root(directory), Report()
+    open_site(root, report)
+    files = inspect(root, report)
+    if images and files is not None:
+        with _reading() as progress:
+            check_image_files(files, progress, report)
+    _print(report, form, root, files)
+    return 1 if report.failed else 0
+
+
+@command.command()
+@_DIRECTORY
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", help="A table, or JSON.")
+def show(directory: Path | None, form: str) -> None:
+    """Show the node classes, images, mounts and networks of a site.
+
+    \b
+    vtorque site show
+    vtorque site show --format json ./site
+    """
+    from vtorque_spec.cli.setting import the_site
+    from vtorque_spec.render import site_tables
+
+    site = the_site(_root(directory))
+    if form == "json":
+        click.echo(json.dumps(site_tables.as_data(site), indent=2, ensure_ascii=False))
+    elif sys.stdout.isatty():
+        _rich(site_tables.tables(site))
+    else:
+        click.echo(site_tables.plain(site_tables.tables(site)), nl=False)
+
+
+def _root(directory: Path | None) -> Path:
+    from vtorque_spec.site import builtin
+    from vtorque_spec.site.host import SYSTEM
+
+    return directory or (SYSTEM if (SYSTEM / "site.yaml").exists() else builtin())
+
+
+def _print(report: "Report", form: str, root: Path, files: "Files | None") -> None:
+    items = report.sorted()
+    if form == "text":
+        print_findings(items, err=False)
+        errors = sum(item.severity.value == "error" for item in items)
+        click.echo(f"site {root}: {_count(errors, 'error')}, {_count(len(items) - errors, 'warning')}", err=True)
+        return
+    from vtorque_spec.site import shown
+    from vtorque_spec.sources import Sources
+
+    documents = [files.document, *(d for _, d in files.images), *files.policy.files.values()] if files else []
+    names = [document.name for document in documents] or [shown(root / "site.yaml")]
+    click.echo(formats.write(form, items, names, Sources()), nl=False)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+@contextmanager
+def _reading() -> Iterator["Progress"]:
+    """A bar per image on a terminal; nothing elsewhere."""
+    if not sys.stderr.isatty():
+        yield lambda name, done, size: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        tasks: dict[str, Any] = {}
+
+        def show_read(name: str, done: int, size: int) -> None:
+            if name not in tasks:
+                tasks[name] = bar.add_task(name)
+            bar.update(tasks[name], completed=done, total=size)
+
+        yield show_read
+
+
+def _rich(tables: "list[Any]") -> None:
+    from rich.console import Console
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    for table in tables:
+        shown = RichTable(title=table.title, title_justify="left", title_style="bold")
+        for heading in table.headings:
+            shown.add_column(heading)
+        for row in table.rows:
+            shown.add_row(*map(Text, row))
+        Console().print(shown)
