@@ -10,6 +10,7 @@ import pytest
 
 from tests.spec.helpers import EXAMPLES, MINIMAL, ROOT
 
+SITE = ROOT / "examples" / "site"
 PATH = os.pathsep.join(str(ROOT / part) for part in ("", "compilers", "runtime"))
 BAD = MINIMAL.replace("image: debian-12", "image: debian-12\nvcpu: 2\nmemory: 4")
 
@@ -97,7 +98,7 @@ def test_compile_into_a_directory(job: Path, bad: Path, tmp_path: Path) -> None:
 def test_lint_reads_folders_and_says_where(job: Path, bad: Path, tmp_path: Path) -> None:
     done = vtorque("lint", tmp_path)
     assert done.returncode == 1
-    assert done.stderr == "2 job files: 2 errors, 0 warnings\n"
+    assert done.stderr == "2 job files: 2 errors, 0 warnings; --fix can mend 1 of them\n"
     assert done.stdout.count("error[") == 2
     assert vtorque("lint", job).returncode == 0
 
@@ -180,7 +181,7 @@ def test_what_the_template_comments_out_is_true(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout
 
 
-COMMANDS = ["compile", "explain", "image", "init", "lint", "run", "schema", "show", "completion"]
+COMMANDS = ["compile", "explain", "image", "init", "lint", "run", "schema", "show", "site", "completion"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -203,7 +204,17 @@ USES = {
     ("--help",): {"pydantic", "jsonschema", "jinja2", "ruamel", "rich", "libvirt", "cryptography"},
     ("init", "x.vjob.yaml"): {"pydantic", "jsonschema", "jinja2", "ruamel", "rich", "libvirt", "cryptography"},
     ("explain", "VT0107"): {"pydantic", "jsonschema", "jinja2", "ruamel", "rich", "libvirt", "cryptography"},
+    ("explain", "memory"): {"jinja2", "rich", "libvirt", "cryptography", "ClusterShell", "vtorque_runtime"},
+    ("policy", "show"): {"jinja2", "libvirt", "cryptography", "ClusterShell", "vtorque_runtime"},
     ("schema", "vjob"): {"jsonschema", "jinja2", "rich", "libvirt", "cryptography"},
+    ("schema", "vjob", "--site", str(ROOT / "schemas/local")): {"jsonschema", "jinja2", "rich", "libvirt"},
+    ("schema", "site"): {"jsonschema", "jinja2", "rich", "libvirt", "cryptography", "ClusterShell"},
+    ("schema", "policy"): {"jsonschema", "jinja2", "rich", "libvirt", "cryptography", "ClusterShell"},
+    ("policy", "lint"): {"jinja2", "rich", "libvirt", "cryptography", "vtorque_runtime"},
+    ("site", "check"): {"jinja2", "rich", "libvirt", "cryptography", "ClusterShell", "vtorque_runtime"},
+    ("site", "show"): {"jsonschema", "jinja2", "rich", "libvirt", "cryptography", "ClusterShell", "vtorque_runtime"},
+    ("policy", "test", str(SITE)): {"jinja2", "rich", "libvirt", "cryptography", "xml", "vtorque_runtime"},
+    ("policy", "diff", str(SITE), str(SITE), str(EXAMPLES[0])): {"jinja2", "rich", "libvirt", "vtorque_runtime"},
     ("lint", str(EXAMPLES[0])): {"jinja2", "rich", "libvirt", "cryptography", "pycdlib", "vtorque_runtime"},
     ("compile", str(EXAMPLES[0])): {
         "rich",

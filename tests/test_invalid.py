@@ -20,11 +20,14 @@ from click.testing import CliRunner
 
 from vtorque_spec import data
 from vtorque_spec.cli import group
-from vtorque_spec.diagnostics import Report
+from vtorque_spec.diagnostics import Code, Report
 from vtorque_spec.document import DEPTH_LIMIT, NODE_LIMIT, SCALAR_LIMIT_BYTES, SIZE_LIMIT_BYTES
 from vtorque_spec.driver import check_file, open_site
 from vtorque_spec.policy import Context
+from vtorque_spec.policy.lint import lint_policy
 from vtorque_spec.render import as_json
+from vtorque_spec.site.check import inspect
+from vtorque_spec.site.host import check_image_files
 
 INVALID = Path(__file__).parent / "invalid"
 CASES = sorted(path.name for path in INVALID.glob("*.vjob.yaml"))
@@ -73,10 +76,16 @@ def test_findings_of_a_site(name: str, golden: Golden, tmp_path: Path, monkeypat
     monkeypatch.chdir(tmp_path)
     report = Report()
     site = open_site(Path("site"), report)
-    if site is not None:
+    only_lint = "VT0708" <= name[:6] <= "VT0729"
+    if site is not None and not only_lint:
         check_file(Path("job.vjob.yaml"), site, Context("user", ("users",), None, site.batch, site.name), report)
+    if site is not None and not report.items and (only_lint or name.startswith("VT0703")):
+        lint_policy(site, report)
+    files = inspect(Path("site"), report)
+    if files is not None:
+        check_image_files(files, lambda name, done, size: None, report)
     findings = [json.loads(line) for line in as_json.lines(report.sorted()).splitlines()]
-    assert {finding.pop("severity") for finding in findings} == {"error"}
+    assert {finding.pop("severity") for finding in findings} == {Code.by_id(name[:6]).severity.value}
     golden(case / "expected.json", [shortened(finding, "job.vjob.yaml") for finding in findings])
 
 

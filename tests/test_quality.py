@@ -14,7 +14,7 @@ PYTHON = [sys.executable, "-m"]
 @pytest.mark.parametrize(
     "command",
     [
-        [*PYTHON, "ruff", "check", "--quiet", ".", "scripts/job-reference"],
+        [*PYTHON, "ruff", "check", "--quiet", ".", "scripts/job-reference", "scripts/policy-reference"],
         [*PYTHON, "ruff", "format", "--check", "--quiet", "."],
         [*PYTHON, "mypy"],
         [sys.executable, "-c", "from importlinter.cli import lint_imports_command as c; c()"],

@@ -99,13 +99,6 @@ class Code(Enum):
     POLICY_UNUSED = ("VT0721", "nothing refers to a schema of the policy", Severity.WARNING)
     POLICY_ROOT_REFUSES = ("VT0722", "root refuses by a rule what compile accepts")
     POLICY_URL = ("VT0723", "the policy names an address that no browser opens")
-
-    ALLOW_MALFORMED = ("VT0801", "a comment that allows findings is not understood")
-    ALLOW_EXPIRED = ("VT0802", "the time of a comment that allows findings is over")
-    ALLOW_UNUSED = ("VT0803", "a comment allows a finding that is not there", Severity.WARNING)
-    ALLOW_REFUSED = ("VT0804", "a finding may not be allowed by a comment")
-    BASELINE = ("VT0805", "the baseline cannot be used")
-    NOT_MENDED = ("VT0806", "a job file cannot be rewritten")
     CPU_COUNT = ("VT0731", "the CPUs of a node class do not add up")
     CELLS_OVERLAP = ("VT0732", "two NUMA cells have the same CPU or id")
     CELL_MEMORY = ("VT0733", "the memory of a node class does not add up")
@@ -126,6 +119,13 @@ class Code(Enum):
     IMAGE_CHANGED = ("VT0748", "the disk of an image is not the one of the catalogue")
     NO_CASE = ("VT0750", "a file of policy.test is no case")
     CASE_CONTEXT = ("VT0751", "the context that a job file names is not understood")
+
+    ALLOW_MALFORMED = ("VT0801", "a comment that allows findings is not understood")
+    ALLOW_EXPIRED = ("VT0802", "the time of a comment that allows findings is over")
+    ALLOW_UNUSED = ("VT0803", "a comment allows a finding that is not there", Severity.WARNING)
+    ALLOW_REFUSED = ("VT0804", "a finding may not be allowed by a comment")
+    BASELINE = ("VT0805", "the baseline cannot be used")
+    NOT_MENDED = ("VT0806", "a job file cannot be rewritten")
 
     USER_REFUSED = ("VT0901", "jobs do not run as this user")
     NO_LIBVIRT = ("VT0902", "libvirt does not answer")

@@ -3,22 +3,31 @@
 import re
 from fractions import Fraction
 
-_SIZE_UNITS = {
+SIZE_UNITS = {
     "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40,
     "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
 }  # fmt: skip
-_DURATION_UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
+"""Bytes of each unit."""
+DURATION_UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
+"""Seconds of each unit."""
+_DURATION_WORDS = {
+    "s": "s", "sec": "s", "secs": "s", "second": "s", "seconds": "s",
+    "min": "min", "mins": "min", "minute": "min", "minutes": "min",
+    "h": "h", "hr": "h", "hrs": "h", "hour": "h", "hours": "h",
+    "d": "d", "day": "d", "days": "d",
+}  # fmt: skip
 
 SIZE_PATTERN = r"[1-9][0-9]{0,15} ?(B|KiB|MiB|GiB|TiB|kB|MB|GB|TB)"
 DURATION_PATTERN = r"([0-9]{1,4}:[0-5][0-9]:[0-5][0-9]|[1-9][0-9]{0,8} ?(s|m|min|h|d))"
 
 
 class QuantityError(ValueError):
-    """The text is no quantity; `help` says what would be."""
+    """The text is no quantity; `help` says what would be, `exact` is the one spelling that can be meant, if any."""
 
-    def __init__(self, message: str, help: str) -> None:  # noqa: A002 - as in every finding
+    def __init__(self, message: str, help: str, exact: str | None = None) -> None:  # noqa: A002 - as in every finding
         super().__init__(message)
         self.help = help
+        self.exact = exact
 
 
 def parse_size(text: str) -> int:
@@ -31,33 +40,36 @@ def parse_size(text: str) -> int:
         raise QuantityError(
             f"`{text}` has no unit", f"write a whole number and a unit, as in {number}GiB or {number}MiB"
         )
-    if unit not in _SIZE_UNITS:
+    if unit not in SIZE_UNITS:
         meant = {"k": "KiB", "m": "MiB", "g": "GiB", "t": "TiB"}.get(unit[0].lower())
         hint = f"write {number}{meant}" if meant else "the units are B, KiB, MiB, GiB, TiB, kB, MB, GB and TB"
-        raise QuantityError(f"`{unit}` is not a unit of size", hint)
+        binary = re.fullmatch("[kmgt]ib?", unit, re.IGNORECASE) and re.fullmatch(SIZE_PATTERN, f"{number}{meant}")
+        exact = f"{number}{meant}" if binary and "." not in text else None  # `24gb` and `24G` may be powers of 1000
+        raise QuantityError(f"`{unit}` is not a unit of size", hint, exact)
     if not re.fullmatch(SIZE_PATTERN, text):
         raise _refused(text, number, unit)
-    return int(number) * _SIZE_UNITS[unit]
+    return int(number) * SIZE_UNITS[unit]
 
 
 def _refused(text: str, number: str, unit: str) -> QuantityError:
     """Say what is wrong with a number of a known unit, and the same size as it can be written."""
-    size_bytes = Fraction(text.removesuffix(unit).strip()) * _SIZE_UNITS[unit]
+    size_bytes = Fraction(text.removesuffix(unit).strip()) * SIZE_UNITS[unit]
     if size_bytes == 0:
         return QuantityError(f"`{text}` is no size at all", "write a size above zero")
-    hint = f"write {print_size(int(size_bytes))}" if size_bytes.denominator == 1 else "write it in a smaller unit"
+    exact = print_size(int(size_bytes)) if size_bytes.denominator == 1 else None
+    hint = f"write {exact}" if exact else "write it in a smaller unit"
     if "." in text:
-        return QuantityError(f"`{text}` is not a whole number", hint)
+        return QuantityError(f"`{text}` is not a whole number", hint, exact)
     if number.startswith("0"):
-        return QuantityError(f"`{text}` has a leading zero", hint)
+        return QuantityError(f"`{text}` has a leading zero", hint, exact)
     return QuantityError(f"`{text}` is too large", "write a size below 2^53 bytes")
 
 
 def print_size(size_bytes: int) -> str:
     """Return the shortest exact spelling of a size, binary units first: 2 GiB is ``2GiB``."""
     for unit in ("TiB", "GiB", "MiB", "KiB"):
-        if size_bytes and size_bytes % _SIZE_UNITS[unit] == 0:
-            return f"{size_bytes // _SIZE_UNITS[unit]}{unit}"
+        if size_bytes and size_bytes % SIZE_UNITS[unit] == 0:
+            return f"{size_bytes // SIZE_UNITS[unit]}{unit}"
     return f"{size_bytes}B"
 
 
@@ -73,15 +85,17 @@ def parse_duration(text: str) -> int:
     if match is None:
         if text.isdecimal():
             raise QuantityError(f"`{text}` has no unit", f"write the unit, as in {text}s, or HH:MM:SS in quotes")
-        raise QuantityError(f"`{text}` is not a duration", _duration_hint(text))
-    return int(match[1]) * _DURATION_UNITS[match[2]]
+        exact = _exact_duration(text)
+        hint = f"write {exact}" if exact else 'write "HH:MM:SS", or a whole number above zero and s, min, h or d'
+        raise QuantityError(f"`{text}` is not a duration", hint, exact)
+    return int(match[1]) * DURATION_UNITS[match[2]]
 
 
-def _duration_hint(text: str) -> str:
-    match = re.fullmatch(r"([1-9][0-9]{0,8}) ?([smhdSMHD])[a-z]*", text)
-    if match is None:
-        return 'write "HH:MM:SS", or a whole number above zero and s, min, h or d'
-    return f"write {match[1]} {'min' if match[2] in 'mM' else match[2].lower()}"
+def _exact_duration(text: str) -> str | None:
+    """Return the spelling of ``5 minutes``; None where it is not sure what is meant (``5M``: minutes, months?)."""
+    match = re.fullmatch(r"([1-9][0-9]{0,8}) *([A-Za-z]+)", text)
+    unit = _DURATION_WORDS.get(match[2].lower()) if match else None
+    return f"{match[1]} {unit}" if match and unit else None
 
 
 def print_duration(seconds: int) -> str:

@@ -21,7 +21,7 @@ COMMANDS = {
     "lint": "Check job files and report every finding.",
     "policy": "Check, test, compare and show the site's rules.",
     "run": "Run a job in its own virtual machine, here and now.",
-    "schema": "Print the JSON Schema of job files or site.yaml.",
+    "schema": "Print the JSON Schema of job files, site.yaml or policies.",
     "show": "Print the job that a compiled batch script carries.",
     "site": "Check and show a site's files.",
     "completion": "Print the completion script for a shell.",

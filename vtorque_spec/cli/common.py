@@ -61,9 +61,13 @@ def print_findings(
         from vtorque_spec.sources import source_lines
 
         sources = {name: source_lines(name) for name in {item.span.file for item in found if item.span}}
+    click.echo(render.text(found, sources, paint(err=err)), nl=False, err=err, color=True)
+
+
+def paint(*, err: bool = False) -> render.Paint:
+    """Return what colours text for a terminal; nothing is coloured elsewhere."""
     stream = sys.stderr if err else sys.stdout
-    paint = _paint if stream.isatty() and "NO_COLOR" not in os.environ else render.plain
-    click.echo(render.text(found, sources, paint), nl=False, err=err, color=True)
+    return _paint if stream.isatty() and "NO_COLOR" not in os.environ else render.plain
 
 
 def _paint(text: str, style: str) -> str:

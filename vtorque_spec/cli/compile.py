@@ -1,5 +1,6 @@
 """`vtorque compile JOB [-o DIR]`."""
 
+from datetime import date
 from pathlib import Path
 
 import click
@@ -38,7 +39,11 @@ def command(
     files = compile_bundle(checked, facts, script, report) if script and output else ()
     if script is None or report.failed:
         finish(report)
-    print_findings(report.sorted())
+    if report.items:
+        from vtorque_spec.lint.selection import known_codes
+        from vtorque_spec.lint.suppress import visible  # comments hide warnings; errors never came this far
+
+        print_findings(visible(checked.document, report.sorted(), date.today(), known_codes(facts)))
     if output is None:
         click.echo(script.text, nl=False)
     else:

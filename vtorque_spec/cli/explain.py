@@ -1,102 +1,112 @@
-"""`vtorque explain CODE` and `vtorque explain JOB --why FIELD`."""
+"""`vtorque explain CODE`, `vtorque explain FIELD` and `vtorque explain JOB --why FIELD`."""
 
-import os
+import json
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from vtorque_spec import data
-from vtorque_spec.cli.common import SITE_OPTION, finish
-from vtorque_spec.diagnostics import Code, Report, Span, near_miss
+from vtorque_spec.cli.common import SITE_OPTION, context_options
+from vtorque_spec.diagnostics import Code, near_miss
+
+if TYPE_CHECKING:
+    from vtorque_spec.policy.offered_limits import Limit
 
 
 @click.command()
-@click.argument("subject", metavar="CODE|JOB")
+@click.argument("subject", metavar="CODE|FIELD|JOB")
 @click.option("--why", metavar="FIELD", help="Tell where the job's value of FIELD comes from, and its limits.")
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", help="Text, or JSON.")
 @SITE_OPTION
-def command(subject: str, why: str | None, site: Path | None) -> None:
-    """Explain a finding's code; or with --why, where a value of a job comes from.
+@context_options
+def command(
+    subject: str, why: str | None, form: str, site: Path | None, user: str | None, groups: str | None, queue: str | None
+) -> None:
+    """Explain a finding's code, the site's own codes too; a field of jobs; or where a value of a job comes from.
+
+    --as, --groups and --queue say who asks, for rules that depend on it.
 
     \b
     vtorque explain VT0107
+    vtorque explain HLRS012 --site ./site
+    vtorque explain batch.walltime
     vtorque explain job.vjob.yaml --why vcpus
-    vtorque explain job.vjob.yaml --why batch.walltime
     """
     if why is not None:
-        _why(Path(subject), why, site)
+        from vtorque_spec.cli.explain_why import explain_why
+
+        result, text = explain_why(Path(subject), why, site, (user, groups, queue))
+    elif subject.upper() in {code.id for code in Code}:
+        result, text = _page(subject.upper())
+    elif re.search(r"\.(ya?ml|json)$", subject):
+        raise _which_value(subject)
     else:
-        _code(subject.upper())
+        result, text = _of_the_site(subject, site, (user, groups, queue))
+    click.echo(_json(result) if form == "json" else text, nl=False)
 
 
-def _code(number: str) -> None:
-    if number not in {code.id for code in Code}:
-        meant = near_miss(number.lower(), [code.id.lower() for code in Code])
-        hint = f"; did you mean {meant.upper()}?" if meant else ""
-        raise click.UsageError(f"{number} is no finding's code{hint} (for a job file, add --why FIELD)")
-    click.echo((data.error_pages() / f"{number}.md").read_text(encoding="utf-8"), nl=False)
+def _json(result: Any) -> str:
+    """JSON that can be written in UTF-8 whatever files are called."""
+    return json.dumps(result, indent=2, ensure_ascii=False).encode("utf-8", "replace").decode() + "\n"
 
 
-def _why(job: Path, field: str, directory: Path | None) -> None:
-    from vtorque_spec.canonical import canonical_json
-    from vtorque_spec.cli.setting import context_of, the_site
-    from vtorque_spec.document import read
-    from vtorque_spec.driver import apply_policy
-    from vtorque_spec.policy.rules import rules_about
-    from vtorque_spec.policy.values import shown
-    from vtorque_spec.spec import JobSpec
-    from vtorque_spec.spec.parse import label, normal_form, parse_job, paths_of, value_at
-    from vtorque_spec.spec.schema import field_schema
+def _which_value(file: str) -> click.UsageError:
+    return click.UsageError(f"say which value to explain: vtorque explain {file} --why FIELD, as in --why memory")
 
-    if not job.is_file():
-        raise click.UsageError(f"{job} is no file")
-    report = Report()
+
+def _page(number: str) -> tuple[dict[str, Any], str]:
+    code, text = Code.by_id(number), (data.error_pages() / f"{number}.md").read_text(encoding="utf-8")
+    return {"code": number, "title": code.title, "severity": code.severity.value, "page": text}, text
+
+
+def _of_the_site(
+    subject: str, directory: Path | None, asked: tuple[str | None, str | None, str | None]
+) -> tuple[dict[str, Any], str]:
+    """A field, or a code of the site's policy."""
+    from vtorque_spec.cli.explain_field import explain_field, field_at, field_names
+    from vtorque_spec.cli.setting import the_site
+    from vtorque_spec.policy.offered_limits import Limit, policy_limits
+
     site = the_site(directory)
-    document = read(job, report)
-    spec = parse_job(document, report) if document else None
-    if document is None or spec is None:
-        finish(report)
-    normal = normal_form(spec, document)
-    effective = apply_policy(normal, site, context_of(os.getuid(), site), report)
-    if effective is None:
-        finish(report)
-    path = _parse(field)
-    language = field_schema(path)
-    if not language:
-        known = {label(found) for found in paths_of(effective.data) if found} | set(JobSpec.model_fields)
-        meant = near_miss(field, known)
-        hint = f"; did you mean {meant}?" if meant else ""
-        raise click.UsageError(f"a job has no field `{field}`{hint}")
-    try:
-        value = value_at(effective.data, path)
-    except (KeyError, IndexError):
-        click.echo(f"{field} is not said, and no policy has a default for it")
-    else:
-        click.echo(f"{field} = {shown(path, value) if not isinstance(value, dict | list) else canonical_json(value)}")
-        origin = effective.origin(path)
-        if path in normal.spans or origin is None:
-            _line("set by the job", _place(normal.at(path)))
-        else:
-            _line("a default of the policy", _place(origin.span))
-    for keyword in ("minimum", "maximum", "enum", "const"):
-        if keyword in language:
-            _line(f"{keyword} {_limit(language[keyword])}", "the language")
-    for rule in rules_about(site.policy, path):
-        _line(f"{rule.keyword} {shown(path, rule.limit)}", _place(rule.span))
+    field = field_at(subject)
+    if field is not None:
+        return explain_field(field, site, asked)
+    of_code: dict[str, list[Limit]] = {}
+    for limit in policy_limits(site, {}):
+        of_code.setdefault(limit.code or "", []).append(limit)
+    found = of_code.get(subject.upper()) if subject else None
+    if found:
+        return _site_code(subject.upper(), found)
+    if Path(subject).is_file():
+        raise _which_value(subject)
+    known = {*(code.id for code in Code), *filter(None, of_code), *field_names()}
+    meant = near_miss(subject, known)
+    hint = f"; did you mean {meant}?" if meant else "; `vtorque policy show` lists the fields"
+    raise click.UsageError(f"`{subject}` is no code of a finding and no field of a job{hint}")
 
 
-def _line(what: str, where: str) -> None:
-    click.echo(f"  {what:<28} {where}")
+def _site_code(code: str, found: "list[Limit]") -> tuple[dict[str, Any], str]:
+    """What the policy says of one of the site's own codes: every rule that has it."""
+    from vtorque_spec.policy.wording import named
+    from vtorque_spec.render import printable
+    from vtorque_spec.render.offer_json import limit_data
 
-
-def _limit(limit: object) -> str:
-    return ", ".join(map(str, limit)) if isinstance(limit, list) else str(limit)
-
-
-def _parse(field: str) -> tuple[str | int, ...]:
-    """``mounts[0].name`` -> ("mounts", 0, "name")."""
-    return tuple(int(part) if part.isdigit() else part for part in re.findall(r"[^.\[\]]+", field))
-
-
-def _place(span: Span | None) -> str:
-    return f"{span.file}:{span.line}" if span else "the language"
+    lines = [f"{code}: a code of the site's policy"]
+    for limit in found:
+        said = {
+            "severity": limit.severity.value,
+            "applies": limit.when or "always",
+            "message": limit.message,
+            "help": limit.help,
+            "see": limit.url,
+            "rule": limit.at,
+            "suppress": "a comment in the job file may hide it from lint"
+            if limit.may_be_suppressed
+            else "not possible",
+        }
+        lines += ["", printable(f"{named(limit.path) or 'the job'}: {limit.text}")]
+        lines += [f"  {word + ':':<10} {printable(text)}" for word, text in said.items() if text]
+    result = {"code": code, "rules": [{"field": named(limit.path), **limit_data(limit)} for limit in found]}
+    return result, "\n".join(lines) + "\n"

@@ -2,9 +2,9 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from rich.status import Status
 
     from vtorque_runtime.images.build import Progress as Step
+
+T = TypeVar("T")
+
+FEW = 50
+"""So many results come without a bar, and a bar has as many steps or a few more."""
 
 
 @contextmanager
@@ -45,6 +50,23 @@ def build_steps() -> Iterator[Callable[["Step"], None]]:
 
         yield show
         bar.update(task, completed=1.0)
+
+
+def bar(results: Iterable[T], total: int) -> Iterator[T]:
+    """Pass `results` on, and show on a terminal how many of `total` there were; nothing where they are few."""
+    if total <= FEW or not sys.stderr.isatty():
+        yield from results
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress
+
+    columns = (BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True, auto_refresh=False) as shown:
+        task = shown.add_task("", total=total)  # no thread refreshes it: worker processes are forked meanwhile
+        for number, result in enumerate(results, 1):
+            if number % (total // FEW) == 0:
+                shown.update(task, completed=number, refresh=True)
+            yield result
 
 
 def _plain_steps() -> Callable[["Step"], None]:

@@ -12,7 +12,7 @@ from vtorque_spec.cli.common import finish
 from vtorque_spec.diagnostics import Report
 from vtorque_spec.driver import open_site
 from vtorque_spec.policy import Context
-from vtorque_spec.site import Site
+from vtorque_spec.site import Site, builtin
 
 
 def the_site(directory: Path | None) -> Site:
@@ -26,8 +26,13 @@ def the_site(directory: Path | None) -> Site:
 
 def find_site(directory: Path | None, report: Report) -> Site | None:
     """Read the site that was asked for, else /etc/vtorque, else the built-in one."""
-    default = Path("/etc/vtorque")
-    return open_site(directory or (default if (default / "site.yaml").exists() else None), report)
+    return open_site(site_directory(directory), report)
+
+
+def site_directory(directory: Path | None) -> Path:
+    """Return the directory that was asked for, else /etc/vtorque where it holds a site, else the built-in site's."""
+    system = Path("/etc/vtorque")
+    return directory or (system if (system / "site.yaml").exists() else builtin())
 
 
 def context_of(uid: int, site: Site) -> Context:
@@ -36,7 +41,7 @@ def context_of(uid: int, site: Site) -> Context:
         entry = pwd.getpwuid(uid)
     except KeyError:
         return Context(str(uid), (), None, site.batch, site.name, os.uname().nodename)
-    return Context(entry.pw_name, _groups_of(entry), None, site.batch, site.name, os.uname().nodename)
+    return Context(entry.pw_name, groups_of(entry), None, site.batch, site.name, os.uname().nodename)
 
 
 def asked_context(site: Site, user: str | None, groups: str | None, queue: str | None) -> Context:
@@ -47,7 +52,7 @@ def asked_context(site: Site, user: str | None, groups: str | None, queue: str |
     context = context_of(os.getuid(), site)
     if user is not None:
         try:
-            context = replace(context, user=user, groups=_groups_of(pwd.getpwnam(user)))
+            context = replace(context, user=user, groups=groups_of(pwd.getpwnam(user)))
         except KeyError:
             if groups is None:
                 message = f"this machine knows no user `{user}`; say the groups: --groups GROUP,..."
@@ -58,7 +63,8 @@ def asked_context(site: Site, user: str | None, groups: str | None, queue: str |
     return replace(context, queue=queue or context.queue)
 
 
-def _groups_of(entry: pwd.struct_passwd) -> tuple[str, ...]:
+def groups_of(entry: pwd.struct_passwd) -> tuple[str, ...]:
+    """Return the names of a user's groups on this machine; the number of a group that has no name here."""
     names = []
     for gid in os.getgrouplist(entry.pw_name, entry.pw_gid):
         try:

@@ -10,10 +10,19 @@ from typing import Any
 from vtorque_spec.diagnostics import Code, Report, near_miss
 from vtorque_spec.document import Document, Path
 from vtorque_spec.policy.rules import walk
-from vtorque_spec.policy.vocabulary import CODE_PATTERN, CONTEXT, INSIDE, KEYWORDS, TYPES, Shape, subschemas
+from vtorque_spec.policy.vocabulary import (
+    CODE_PATTERN,
+    CONTEXT,
+    IMAGE_PATTERN,
+    INSIDE,
+    KEYWORDS,
+    TYPES,
+    Shape,
+    subschemas,
+)
 from vtorque_spec.site.policy_files import ROOT_URI, PolicyFiles
 from vtorque_spec.spec import JobSpec
-from vtorque_spec.spec.fields import ANY, job_field, members_of_model
+from vtorque_spec.spec.fields import ANY, all_fields, job_field, members_of_model
 from vtorque_spec.spec.parse import label, shorten, value_at
 from vtorque_spec.units import QuantityError, parse_duration, parse_size
 
@@ -21,10 +30,12 @@ from vtorque_spec.units import QuantityError, parse_duration, parse_size
 def check_policy(files: PolicyFiles, report: Report) -> None:
     """Add every finding of the site's own files; the shipped ones are right."""
     before = len(report.items)
+    places = {(uri, path) for uri, document in files.files.items() for path, _ in _everywhere(document.data, ())}
     for uri, document in files.files.items():
         if uri.startswith(ROOT_URI):
             for path, schema in _everywhere(document.data, ()):
                 _check_schema(files, uri, path, schema, report)
+                _check_reference(files, uri, path, schema, places, report)
     if len(report.items) == before:
         _check_fields(files, report)
 
@@ -51,11 +62,8 @@ def _check_schema(files: PolicyFiles, uri: str, path: Path, schema: Any, report:
         wrong = _wrong(KEYWORDS[keyword].shape, value)
         if wrong is not None:
             report.add(Code.POLICY_SCHEMA, f"`{keyword}`: {wrong[0]}", document.span((*path, keyword)), help=wrong[1])
-        elif keyword == "$ref" and files.target(uri, value) is None:
-            _nowhere(files, uri, value, (*path, keyword), report)
-        elif keyword == "$ref" and _returns(files, uri, path):
-            message = f"`{value}` leads back to here without looking into the value: nothing could be decided"
-            report.add(Code.POLICY_SCHEMA, message, document.span((*path, keyword)), help="break the circle")
+        elif keyword == "patternProperties":
+            _check_patterns(value, (*path, keyword), document, report)
         elif keyword in ("then", "else") and "if" not in schema:
             message = f"`{keyword}` has no `if` beside it, so it never applies"
             report.add(Code.POLICY_SCHEMA, message, document.key_span((*path, keyword)), help="add `if`")
@@ -68,6 +76,28 @@ def _unknown(keyword: str, path: Path, document: Document, report: Report) -> No
     if field is not None:
         hint = f"a member of the job stands below `properties`: write `properties: {{{keyword}: ...}}`"
     report.add(Code.POLICY_KEYWORD, f"the keyword `{keyword}` is not known", document.key_span(path), help=hint)
+
+
+def _check_patterns(members: dict[str, Any], path: Path, document: Document, report: Report) -> None:
+    for name in members:
+        wrong = _wrong("pattern", name)
+        if wrong is not None:
+            message = f"`patternProperties`: {wrong[0]}"
+            report.add(Code.POLICY_SCHEMA, message, document.key_span((*path, name)), help=wrong[1])
+
+
+def _check_reference(
+    files: PolicyFiles, uri: str, path: Path, schema: Any, places: set[tuple[str, Path]], report: Report
+) -> None:
+    """A `$ref` must lead to a schema, and not back to itself."""
+    reference = schema.get("$ref") if isinstance(schema, dict) else None
+    if not isinstance(reference, str):
+        return
+    if files.target(uri, reference) not in places:
+        _nowhere(files, uri, reference, (*path, "$ref"), report)
+    elif _returns(files, uri, path):
+        message = f"`{reference}` leads back to here without looking into the value: nothing could be decided"
+        report.add(Code.POLICY_SCHEMA, message, files.files[uri].span((*path, "$ref")), help="break the circle")
 
 
 def _returns(files: PolicyFiles, uri: str, path: Path) -> bool:
@@ -93,7 +123,7 @@ def _nowhere(files: PolicyFiles, uri: str, reference: str, path: Path, report: R
     defined = [f"#/$defs/{name}" for name in document.data.get("$defs", {})]
     meant = near_miss(reference, defined)
     hint = f"write `{meant}`" if meant else "the schemas to refer to stand below `$defs`"
-    report.add(Code.POLICY_SCHEMA, f"`{reference}` leads to nothing", document.span(path), help=hint)
+    report.add(Code.POLICY_SCHEMA, f"`{reference}` leads to no schema", document.span(path), help=hint)
 
 
 def _where(path: Path) -> str:
@@ -108,14 +138,17 @@ Wrong = tuple[str, str | None] | None
 
 def _wrong(shape: Shape, value: Any) -> Wrong:
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    texts = isinstance(value, list) and bool(value) and all(isinstance(item, str) for item in value)
+    texts = _is_texts(value) and bool(value)
     match shape:
         case "schema":
             return None if isinstance(value, dict | bool) else _needs("a schema", value)
         case "schemas" | "values":
             return None if isinstance(value, list) and value else _needs("a list of one item at least", value)
-        case "members" | "requirements":
+        case "members":
             return None if isinstance(value, dict) else _needs("a mapping", value)
+        case "requirements":
+            lists = isinstance(value, dict) and all(_is_texts(names) for names in value.values())
+            return None if lists else _needs("a mapping of lists of members", value, "write {MEMBER: [MEMBER, ...]}")
         case "text" | "url" | "reference":
             return None if isinstance(value, str) else _needs("a text", value)
         case "texts":
@@ -124,6 +157,8 @@ def _wrong(shape: Shape, value: Any) -> Wrong:
             return _wrong_images(value) if texts else _needs("a list of names, patterns or tags", value)
         case "number":
             return None if number else _needs("a number", value, _unit_hint(value))
+        case "step":
+            return None if number and value > 0 else _needs("a number above zero", value)
         case "count":
             whole = number and isinstance(value, int) and value >= 0
             return None if whole else _needs("a whole number", value)
@@ -135,6 +170,10 @@ def _wrong(shape: Shape, value: Any) -> Wrong:
             return _wrong_types(value)
         case _:
             return _wrong_text(shape, value)
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
 
 def _wrong_text(shape: Shape, value: Any) -> Wrong:
@@ -178,7 +217,7 @@ def _wrong_types(value: Any) -> Wrong:
 
 def _wrong_images(value: list[str]) -> Wrong:
     for word in value:
-        if not re.fullmatch(r"(tag=)?[A-Za-z0-9*?\[][A-Za-z0-9._*?\[\]!-]*", word):
+        if not re.fullmatch(IMAGE_PATTERN, word):
             return f"{shorten(word)} is no image's name, pattern or tag", "write debian-12, debian-* or tag=cfd"
     return None
 
@@ -203,16 +242,28 @@ def _needs(what: str, value: Any, hint: str | None = None) -> Wrong:
 
 
 def _check_fields(files: PolicyFiles, report: Report) -> None:
-    """Each name below `properties` must be one of the job's, or of `context`."""
+    """Each name below `properties`, and in `required` and the like, must be one of the job's, or of `context`."""
     told: set[tuple[str, Path]] = set()
     for place in walk(files):
-        if not place.uri.startswith(ROOT_URI) or not place.field or (place.uri, place.path) in told:
+        if not place.uri.startswith(ROOT_URI) or place.field is None or not _known(place.field):
             continue
-        if _known(place.field):
-            continue
-        told.add((place.uri, place.path))
-        if place.path[-2:-1] == ("properties",) and _known(place.field[:-1]):
-            _no_field(place.document, place.path, place.field, report)
+        for path, name in _named(place.schema):
+            here, field = (*place.path, *path), (*place.field, name)
+            if not _known(field) and (place.uri, here) not in told:
+                told.add((place.uri, here))
+                _no_field(place.document, here, field, report)
+
+
+def _named(schema: Any) -> Iterator[tuple[Path, str]]:
+    """Yield the members that a schema names, with their places in it."""
+    if not isinstance(schema, dict):
+        return
+    for keyword in ("properties", "dependentSchemas", "dependentRequired"):
+        yield from (((keyword, name), name) for name in schema.get(keyword, ()))
+    lists: dict[Path, list[str]] = {("required",): schema.get("required", [])}
+    lists |= {("dependentRequired", name): names for name, names in schema.get("dependentRequired", {}).items()}
+    for path, names in lists.items():
+        yield from (((*path, index), name) for index, name in enumerate(names))
 
 
 def _known(field: Path) -> bool:
@@ -229,10 +280,18 @@ def _no_field(document: Document, path: Path, field: Path, report: Report) -> No
         known = list(above.members() if above else members_of_model(JobSpec)) + ([] if above else ["context"])
     meant = near_miss(str(field[-1]), known)
     hint = f"write `{meant}`" if meant else f"there are {', '.join(known)}" if known else _scalar_hint(field[:-1])
+    hint = _elsewhere(str(field[-1])) or hint
     message = f"a job has no member `{label(tuple('*' if part == ANY else part for part in field))}`"
     report.add(Code.POLICY_FIELD, message, document.key_span(path), help=hint)
 
 
+def _elsewhere(name: str) -> str | None:
+    """Tell where a member of that name is, if there is just one."""
+    found = [field.path for field in all_fields() if field.path[-1] == name and ANY not in field.path]
+    found += [("context", name)] if name in CONTEXT and not found else []
+    return f"it is `{label(found[0])}`" if len(found) == 1 else None
+
+
 def _scalar_hint(field: Path) -> str | None:
     above = job_field(field)
-    return f"`{label(field)}` is a {above.kind} and has no members" if above else None
+    return f"`{label(field)}` has no members" if above else None

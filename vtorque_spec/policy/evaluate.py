@@ -19,7 +19,7 @@ from referencing.jsonschema import DRAFT202012
 from vtorque_spec.canonical import canonical_json
 from vtorque_spec.document import Path
 from vtorque_spec.policy.rules import Place, PolicyRule, below, rules, walk
-from vtorque_spec.policy.vocabulary import KEYWORDS
+from vtorque_spec.policy.vocabulary import KEYWORDS, NOTHING
 from vtorque_spec.site import Site
 from vtorque_spec.site.model import CatalogueImage
 from vtorque_spec.site.policy_files import BASE_URI, PolicyFiles
@@ -30,9 +30,6 @@ OFF = "false"
 
 PATTERN_LIMIT = 4096
 """Longer texts are refused before a pattern sees them: some patterns take time that grows without bound."""
-
-_NOTHING: tuple[object, ...] = ([], {}, False, "none", {"enabled": False}, {"mode": "none"})
-"""What a job says to ask for nothing; a feature that is switched off may be declined."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +57,7 @@ class Evaluator:
         used = {rule.place.uri for found in self.rules.values() for rule in found}
         self.validators = [VALIDATOR(copies[uri], registry=registry) for uri in site.policy.layers if used - {BASE_URI}]
         self._any = VALIDATOR({}, registry=registry)
-        self._conditions = copier.conditions
+        self._copies = copier.copies
 
     def errors(self, instance: Mapping[str, Any]) -> Iterator[ValidationError]:
         """Evaluate every layer."""
@@ -69,8 +66,14 @@ class Evaluator:
 
     def holds(self, uri: str, path: Path, value: Any) -> bool | None:
         """Return whether the `if` at that place fits; None where it asks for what is not known."""
-        schema = self._conditions.get((uri, path))
+        schema = self._copies.get((uri, path))
         return None if schema is None else bool(self._any.evolve(schema=schema).is_valid(value))
+
+    def errors_of(self, rule: PolicyRule, value: Any) -> Iterator[ValidationError]:
+        """Evaluate one rule alone; `value` is what it is about."""
+        copy = self._copies[rule.place.uri, rule.place.path]
+        words = (OFF if rule.keyword == "false" else rule.keyword, "minContains", "maxContains")
+        yield from self._any.evolve(schema={word: copy[word] for word in words if word in copy}).iter_errors(value)
 
     def rule_of(self, error: ValidationError) -> PolicyRule | None:
         """Return the rule that an error breaks: the keyword that failed, or the one above that tested it."""
@@ -128,11 +131,12 @@ class _Copier:
 
     def __init__(self, owner: Evaluator, images: Mapping[str, CatalogueImage]) -> None:
         self.owner, self.images = owner, images
-        self.conditions: dict[tuple[str, Path], Any] = {}
+        self.copies: dict[tuple[str, Path], dict[str, Any]] = {}
 
     def schema(self, uri: str, path: Path, schema: Any) -> dict[str, Any]:
         """Return the copy; an empty one where there is nothing to evaluate."""
         copy: dict[str, Any] = {}
+        self.copies[uri, path] = copy
         self.owner.places[id(copy)] = (uri, path)
         if (uri, path) in self.owner.dropped or schema is True:
             return copy
@@ -152,8 +156,6 @@ class _Copier:
             return
         if word.shape == "schema":
             copy[keyword] = self.schema(uri, path, value)
-            if keyword == "if":
-                self.conditions[uri, path] = copy[keyword]
         elif word.shape == "schemas":
             copy[keyword] = [self.schema(uri, (*path, index), item) for index, item in enumerate(value)]
         elif word.shape == "members":
@@ -190,7 +192,7 @@ def _escaped(part: object) -> str:
 
 
 def _off(validator: Any, limit: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
-    if not any(instance == nothing and type(instance) is type(nothing) for nothing in _NOTHING):
+    if not any(instance == nothing and type(instance) is type(nothing) for nothing in NOTHING):
         yield ValidationError("is switched off")
 
 

@@ -12,7 +12,7 @@ from vtorque_spec.policy import Context, Effective
 from vtorque_spec.policy.defaults import Holds
 from vtorque_spec.policy.evaluate import Evaluator, Unknown, evaluator
 from vtorque_spec.policy.rules import PolicyRule
-from vtorque_spec.policy.sentences import best_case, other_cases, sentence
+from vtorque_spec.policy.sentences import best_case, case_sentence, other_cases
 from vtorque_spec.policy.values import shown
 from vtorque_spec.policy.vocabulary import CONTEXT
 from vtorque_spec.site import Site
@@ -57,18 +57,20 @@ def _violation(error: ValidationError, rules: Evaluator, job: Effective, normal:
     rule = rules.rule_of(error)
     inner = best_case(error)
     path = tuple(inner.absolute_path)
-    message = _own_words(rule, inner, path) or sentence(inner)
+    own = _own_words(rule, inner, path)
+    message = own or case_sentence(error, inner)
     notes = list(_notes(error, inner, rule, rules))
     about = _rule_facts(rule) if rule else None
     hint = rule.place.said("help") if rule else None
     origin = job.origin(path)
-    if origin is None or path in normal.spans or inner.validator in _ABSENCE:
+    if origin is None or path in normal.spans or inner.validator in ABSENCE:
         report.add(Code.POLICY, message, normal.at(path), notes=notes, help=hint, rule=about)
     else:
-        report.add(Code.POLICY_DEFAULT, f"the default of {message}", origin.span, notes=notes, help=hint, rule=about)
+        message = own or f"the default of {message}"
+        report.add(Code.POLICY_DEFAULT, message, origin.span, notes=notes, help=hint, rule=about)
 
 
-_ABSENCE = ("required", "dependentRequired", "minItems", "minProperties", "contains")
+ABSENCE = ("required", "dependentRequired", "minItems", "minProperties", "contains")
 """Rules that a default breaks by what it lacks, which the job may say: the finding is the job's."""
 
 

@@ -30,6 +30,21 @@ def other_cases(error: ValidationError, told: ValidationError) -> Iterator[Valid
             yield found[0]
 
 
+def case_sentence(error: ValidationError, told: ValidationError) -> str:
+    """Return the violation `told` of the case of `error` that it belongs to; words that other cases allow are named."""
+    told_path, words = told.absolute_path, _words(told)
+    if told is error or not words:
+        return sentence(told)
+    others = [one for found in _cases(error).values() for one in found if one.absolute_path == told_path]
+    allowed = list(dict.fromkeys(shown(tuple(told_path), word) for one in (told, *others) for word in _words(one)))
+    return f"`{label(tuple(told_path))}` is {_value(tuple(told_path), told.instance)}, allowed is {', '.join(allowed)}"
+
+
+def _words(error: ValidationError) -> list[Any]:
+    limit: Any = error.validator_value
+    return list(limit) if error.validator == "enum" else [limit] if error.validator == "const" else []
+
+
 def _cases(error: ValidationError) -> dict[object, list[ValidationError]]:
     cases: dict[object, list[ValidationError]] = defaultdict(list)
     for inner in error.context or ():

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from vtorque_spec.document import Path
 
 Shape = Literal[
-    "schema", "schemas", "members", "any", "values", "text", "texts", "requirements", "number", "count", "flag",
+    "schema", "schemas", "members", "any", "values", "text", "texts", "requirements", "number", "step", "count", "flag",
     "pattern", "types", "size", "duration", "images", "nodes", "code", "severity", "url", "reference",
 ]  # fmt: skip
 Role = Literal["rule", "condition", "structure", "about"]
@@ -35,7 +35,7 @@ KEYWORDS: Mapping[str, Keyword] = {
     "maximum": Keyword("number", "rule", "the number is at most this"),
     "exclusiveMinimum": Keyword("number", "rule", "the number is more than this"),
     "exclusiveMaximum": Keyword("number", "rule", "the number is less than this"),
-    "multipleOf": Keyword("number", "rule", "the number is a multiple of this"),
+    "multipleOf": Keyword("step", "rule", "the number is a multiple of this"),
     "minQuantity": Keyword("size", "rule", "the size is at least this, as in 512MiB"),
     "maxQuantity": Keyword("size", "rule", "the size is at most this, as in 24GiB"),
     "minDuration": Keyword("duration", "rule", "the time is at least this, as in 60s"),
@@ -88,11 +88,16 @@ KEYWORDS: Mapping[str, Keyword] = {
 
 TYPES = ("null", "boolean", "integer", "number", "string", "array", "object")
 CODE_PATTERN = r"(?!VT[0-9])[A-Z][A-Z0-9_-]{1,31}"
+IMAGE_PATTERN = r"(tag=)?[A-Za-z0-9*?\[][A-Za-z0-9._*?\[\]!-]*"
 CONTEXT = ("user", "groups", "queue", "batch", "site", "host")
 """The members of `context`; what a job file cannot set."""
 
 INSIDE = ("properties", "patternProperties", "additionalProperties", "items", "contains", "propertyNames", "$defs")
 """Keywords whose subschemas are about something inside the value, not about the value itself."""
+
+
+NOTHING: tuple[object, ...] = ([], {}, False, "none", {"enabled": False}, {"mode": "none"})
+"""What a job says to ask for nothing; a feature that is switched off may be declined."""
 
 
 def subschemas(schema: Any) -> Iterator[tuple[Path, Any]]:

@@ -9,7 +9,8 @@ from vtorque_spec.policy.offered_limits import Limit
 
 def text(offer: Offer, example: str | None) -> str:
     """Return the offer as one JSON object."""
-    return json.dumps(data(offer, example), indent=2, ensure_ascii=False) + "\n"
+    said = json.dumps(data(offer, example), indent=2, ensure_ascii=False)
+    return said.encode("utf-8", "replace").decode() + "\n"  # files may be called what UTF-8 cannot say
 
 
 def data(offer: Offer, example: str | None) -> dict[str, Any]:

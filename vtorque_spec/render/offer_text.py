@@ -35,7 +35,7 @@ def write(offer: Offer, example: str | None, stream: IO[str], width: int, *, col
     def say(text: str, style: str | None = None) -> None:
         console.print(text, style=style, markup=False, soft_wrap=True)
 
-    say(f"What jobs may ask for at {printable(offer.site)}", "bold")
+    say(textwrap.fill(f"What jobs may ask for at {printable(offer.site)}", width), "bold")
     say(f"{textwrap.fill(audience(offer), width)}\n")
     for table in tables(offer):
         say(table.title, "bold")
@@ -51,7 +51,7 @@ def write(offer: Offer, example: str | None, stream: IO[str], width: int, *, col
         say(textwrap.indent(textwrap.fill(", ".join(not_yet(offer)), width - 2), "  ") + "\n")
     if example is not None:
         say("A job that passes here", "bold")
-        say(textwrap.indent(example, "  "))
+        say(textwrap.indent(_clean(example), "  "))
 
 
 def audience(offer: Offer) -> str:
@@ -92,7 +92,8 @@ def shown_fields(offer: Offer) -> list[OfferedField]:
 def not_yet(offer: Offer) -> list[str]:
     """Return the names of the outermost fields that this version refuses."""
     paths = {one.path for one in offer.fields if not one.honoured}
-    return [one.name for one in offer.fields if one.path in paths and one.path[:-1] not in paths]
+    inside = {path for path in paths if any(path[:end] in paths for end in range(1, len(path)))}
+    return [one.name for one in offer.fields if one.path in paths - inside]
 
 
 def _field_rows(offer: Offer) -> list[tuple[str, ...]]:
@@ -146,10 +147,9 @@ def _columns(table: Table, console: "Console") -> None:
 
     fields = table.headings[0] == "field"
     shown = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0), expand=fields)
-    for heading in table.headings:
-        shown.add_column(
-            heading, overflow="fold", no_wrap=heading == "name", ratio=_SHARES[heading] if fields else None
-        )
+    for number, heading in enumerate(table.headings):
+        name = max(len(line) for row in table.rows for line in row[0].split("\n")) if number == 0 and fields else None
+        shown.add_column(heading, overflow="fold", width=name, ratio=_SHARES.get(heading) if fields else None)
     for row in table.rows:
         shown.add_row(*(Text(_clean(cell)) for cell in row))
     with console.capture() as lines:
@@ -157,7 +157,7 @@ def _columns(table: Table, console: "Console") -> None:
     console.out("\n".join(line.rstrip() for line in lines.get().rstrip("\n").split("\n")), highlight=False)
 
 
-_SHARES = {"field": 5, "what it is": 7, "default": 6, "limits": 9}
+_SHARES = {"what it is": 7, "default": 6, "limits": 9}
 
 
 def _blocks(table: Table, width: int, say: Callable[..., None]) -> None:

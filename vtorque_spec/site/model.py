@@ -136,7 +136,7 @@ class CatalogueImage(Model):
     guest: Literal["linux"] = Field(description="kind of guest")
     arch: Literal["x86_64"] = Field(description="processor architecture")
     tags: Items[Name] | None = Field(
-        None, description="words that policies choose images by, as in `imageIn: [tag:cfd]`"
+        None, description="words that policies choose images by, as in `imageIn: [tag=cfd]`"
     )
     path: DiskPath | None = Field(None, description="its disk on the nodes, where it is not in the image store")
     recipe: Name | None = Field(None, description="the shipped recipe that builds it")

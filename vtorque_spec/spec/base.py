@@ -121,7 +121,7 @@ def _quantity(parse: Callable[[str], int], example: str) -> Callable[[Any, Valid
         try:
             return parse(str(value))
         except QuantityError as error:
-            raise PydanticCustomError("quantity", "{why}", {"why": str(error), "help": error.help}) from None
+            raise PydanticCustomError("quantity", "{why}", {**vars(error), "why": str(error)}) from None
 
     return validate
 

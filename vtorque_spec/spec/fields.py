@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 
 from vtorque_spec.document import Path
 from vtorque_spec.spec import JobSpec
-from vtorque_spec.spec.base import Duration, Size
+from vtorque_spec.spec.base import Duration, Form, Size
 
 ANY = "*"
 """In a path: any item of a list, or any name of a free mapping such as `env`."""
@@ -22,7 +22,10 @@ Kind = Literal["size", "duration", "integer", "boolean", "text", "list", "names"
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One field: what its values are in the normal form (sizes in bytes, durations in seconds)."""
+    """One field: what its values are in the normal form (sizes in bytes, durations in seconds).
+
+    `form` says in words what a text must look like.
+    """
 
     path: Path
     kind: Kind
@@ -33,6 +36,7 @@ class Field:
     maximum: int | None = None
     model: type[BaseModel] | None = None
     inner: Any = None
+    form: str | None = None
 
     def members(self) -> dict[str, "Field"]:
         """Return the fields of a mapping by name; none where the names are free."""
@@ -83,7 +87,8 @@ def _field(path: Path, annotation: Any, description: str, metadata: tuple[Any, .
     described = next((m.description for m in metadata if isinstance(m, FieldInfo) and m.description), description)
     model = annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
     inner = get_args(annotation)[0 if origin is tuple else 1] if origin in (tuple, dict) else None
-    return Field(path, _kind(annotation, metadata), described, required, words, minimum, maximum, model, inner)
+    form = next((found.wanted for found in _those(metadata, Form)), None)
+    return Field(path, _kind(annotation, metadata), described, required, words, minimum, maximum, model, inner, form)
 
 
 _SIZE, _DURATION = get_args(Size)[2], get_args(Duration)[2]  # each one's own validator tells them apart

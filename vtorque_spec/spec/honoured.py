@@ -54,6 +54,9 @@ HONOURED: dict[str, tuple[object, ...]] = {
     "allow_degraded": ANY,
 }
 
+_PARTLY = {name[:end] for name in HONOURED for end, character in enumerate(name) if character == "."}
+"""Members of which some part is honoured."""
+
 
 def check_honoured(normal: NormalForm, report: Report) -> None:
     """Add a finding for each member that was said and is not honoured; the outermost one where a whole part is not."""
@@ -85,7 +88,7 @@ def _fine(key: tuple[str, ...], value: Any) -> bool:
             return allowed == ANY or value in allowed
     if value in ([], {}):  # nothing was asked for
         return True
-    return any(name.startswith(".".join(key) + ".") for name in HONOURED)
+    return ".".join(key) in _PARTLY
 
 
 def _key(path: Path) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from vtorque_spec.diagnostics import Code, Report, Span, near_miss
+from vtorque_spec.diagnostics import Code, Fix, Report, Span, near_miss
 from vtorque_spec.document import Document, Path
 from vtorque_spec.spec import API_VERSION, JobSpec
 
@@ -74,7 +74,10 @@ def paths_of(data: object, path: Path = ()) -> Iterator[Path]:
     yield path
     members: Any = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
     for key, value in members:
-        yield from paths_of(value, (*path, key))
+        if isinstance(value, dict | list):
+            yield from paths_of(value, (*path, key))
+        else:
+            yield (*path, key)
 
 
 def value_at(data: Any, path: Path) -> Any:
@@ -116,16 +119,19 @@ def _translate(item: Any, model: type[BaseModel], document: Document, report: Re
         _missing(path, document, report)
     elif kind == "extra_forbidden":
         known = model_at(model, path[:-1])
-        _unknown(path, list(known.model_fields) if known else [], document, report)
+        top = model is JobSpec and len(path) == 1
+        _unknown(path, list(known.model_fields) if known else [], document, report, top=top)
     elif kind == "literal_error" and on_key:
         _unknown(path, _words(context), document, report)
     elif kind == "literal_error":
         _not_allowed(path, item["input"], _words(context), document, report)
     elif kind in _KINDS:
         keys = model_at(model, path) if kind == "model_type" else None
-        _wrong_type(_KINDS[kind], item["input"], shown, list(keys.model_fields) if keys else [], span, report)
+        names = list(keys.model_fields) if keys else []
+        _wrong_type(_KINDS[kind], item["input"], shown, names, span, _written(span, document), report)
     elif kind == "quantity":
-        report.add(Code.BAD_QUANTITY, f"`{shown}`: {item['msg']}", span, help=context["help"])
+        fix = Fix(span, context["exact"]) if context.get("exact") else None
+        report.add(Code.BAD_QUANTITY, f"`{shown}`: {item['msg']}", span, help=context["help"], fix=fix)
     elif kind == "exactly_one":
         report.add(Code.EXACTLY_ONE, f"`{shown}`: {item['msg']}", document.key_span(path), help=context["help"])
     elif kind == "form":
@@ -160,11 +166,17 @@ def _missing(path: Path, document: Document, report: Report) -> None:
     report.add(Code.MISSING_KEY, f"the key `{path[-1]}` is missing{where}", span, help=f"add `{path[-1]}: {value}`")
 
 
-def _unknown(path: Path, names: list[str], document: Document, report: Report) -> None:
-    there = value_at(document.data, _in_file(path[:-1], document))
-    meant = near_miss(str(path[-1]), [name for name in names if name not in there])
-    hint = f"write `{meant}`" if meant else f"the keys here are {', '.join(names)}"
-    report.add(Code.UNKNOWN_KEY, f"the key `{path[-1]}` is not known", document.key_span(path), help=hint)
+def _unknown(path: Path, names: list[str], document: Document, report: Report, *, top: bool = False) -> None:
+    from vtorque_spec.spec import fixes  # here and below: a file without errors does not pay for it
+
+    word, span, there = str(path[-1]), document.key_span(path), value_at(document.data, _in_file(path[:-1], document))
+    free = [name for name in names if name not in there]
+    elsewhere = fixes.ELSEWHERE.get(word) if top else None
+    sure = None if elsewhere else fixes.key_of(word, free, set(there) - set(names), fixes.RENAMED if top else {})
+    meant = sure or near_miss(word, free)
+    hint = elsewhere or (f"write `{meant}`" if meant else f"the keys here are {', '.join(names)}")
+    fix = Fix(span, sure) if sure else None
+    report.add(Code.UNKNOWN_KEY, f"the key `{word}` is not known", span, help=hint, fix=fix)
 
 
 def _words(context: Any) -> list[str]:
@@ -178,26 +190,37 @@ def _not_allowed(path: Path, found: object, words: list[str], document: Document
         message = f"{shorten(found)} is not a version that this program reads"
         report.add(Code.API_VERSION, message, span, help=f"write {words[0]}")
         return
-    meant = near_miss(found, words) if isinstance(found, str) else None
+    from vtorque_spec.spec import fixes
+
+    sure = fixes.typo_of(found, words) if isinstance(found, str) else None
+    meant = sure or (near_miss(found, words) if isinstance(found, str) else None)
     meant = meant or (words[0] if len(words) == 1 else None)
     hint = f"write `{meant}`" if meant else f"the words are {', '.join(words)}"
-    report.add(Code.NOT_ALLOWED_WORD, f"`{shown}` cannot be {shorten(found)}", span, help=hint)
+    fix = Fix(span, sure) if sure else None
+    report.add(Code.NOT_ALLOWED_WORD, f"`{shown}` cannot be {shorten(found)}", span, help=hint, fix=fix)
 
 
-def _wrong_type(wanted: str, found: object, shown: str, keys: list[str], span: Span, report: Report) -> None:
+def _written(span: Span, document: Document) -> str:
+    """Return the text at a place of the file as it is written; empty where it has several lines."""
+    line = document.lines[span.line - 1]
+    return line[span.column - 1 : span.end_column - 1] if span.line == span.end_line else ""
+
+
+def _wrong_type(
+    wanted: str, found: object, shown: str, keys: list[str], span: Span, written: str, report: Report
+) -> None:
+    from vtorque_spec.spec import fixes
+
+    sure = fixes.retyped(wanted, found, written)
     hint = f"its keys are {', '.join(keys)}" if keys else None
     what = f"the text {shorten(found)}" if isinstance(found, str) else shorten(found)
-    if wanted == "true or false" and str(found).lower() in ("yes", "no", "on", "off"):
-        hint = f"write {'true' if str(found).lower() in ('yes', 'on') else 'false'}"
-    elif wanted == "text" and isinstance(found, int | float):
-        hint = f'write "{str(found).lower() if isinstance(found, bool) else found}" in quotes'
-    elif wanted == "a whole number" and isinstance(found, str) and found.isdecimal():
-        hint = f"write {found} without quotes"
-    elif wanted == "a whole number" and isinstance(found, float) and found.is_integer():
-        hint = f"write {int(found)}"
+    if sure:
+        unquoted = wanted == "a whole number" and isinstance(found, str)
+        hint = f"write {sure}" + (" in quotes" if wanted == "text" else " without quotes" if unquoted else "")
     elif wanted == "a list" and not isinstance(found, dict):
         hint = f"write [{found}]"
-    report.add(Code.WRONG_TYPE, f"`{shown}` is {what}, {wanted} is needed", span, help=hint)
+    fix = Fix(span, sure) if sure else None
+    report.add(Code.WRONG_TYPE, f"`{shown}` is {what}, {wanted} is needed", span, help=hint, fix=fix)
 
 
 def reason(item: Any) -> str:

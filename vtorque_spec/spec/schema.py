@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 
 from vtorque_spec.spec import JobSpec
@@ -16,11 +17,14 @@ def vjob_schema_text() -> str:
 
 
 def vjob_schema() -> dict[str, Any]:
-    """Return the schema (draft 2020-12). What pydantic adds for "not said" (null, titles) is taken out."""
-    generated = JobSpec.model_json_schema(schema_generator=GenerateJsonSchema)
-    cleaned: dict[str, Any] = _cleaned(generated)
-    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": SCHEMA_ID, "title": "vtorque job"}
-    return {**head, **cleaned}
+    """Return the schema (draft 2020-12)."""
+    return published(JobSpec, SCHEMA_ID, "vtorque job")
+
+
+def published(model: type[BaseModel], schema_id: str, title: str) -> dict[str, Any]:
+    """Return the schema of a model (draft 2020-12). What pydantic adds for "not said" (null, titles) is taken out."""
+    cleaned: dict[str, Any] = _cleaned(model.model_json_schema(schema_generator=GenerateJsonSchema))
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": schema_id, "title": title, **cleaned}
 
 
 def _cleaned(schema: Any) -> Any:

@@ -1,0 +1,45 @@
+"""`vtorque policy lint`."""
+
+from pathlib import Path
+
+import click
+
+from vtorque_spec.cli.common import SITE_OPTION, print_findings
+from vtorque_spec.render import formats
+
+
+@click.command()
+@click.option("--format", "form", type=click.Choice(formats.FORMATS), default="text", help="How findings are printed.")
+@SITE_OPTION
+def command(form: str, site: Path | None) -> int:
+    """Find what is wrong, contradictory or useless in a site's policy. Exits with 1 when there is an error.
+
+    \b
+    vtorque policy lint --site ./site
+    vtorque policy lint --format sarif --site ./site
+    """
+    from vtorque_spec.cli.setting import find_site
+    from vtorque_spec.diagnostics import Report
+    from vtorque_spec.policy.lint import lint_policy
+    from vtorque_spec.site.policy_files import ROOT_URI
+
+    report = Report()
+    found = find_site(site, report)
+    if found is not None:
+        lint_policy(found, report)
+    files = [file.name for uri, file in found.policy.files.items() if uri.startswith(ROOT_URI)] if found else []
+    items = report.sorted()
+    if form == "text":
+        print_findings(items, err=False)
+        errors = sum(item.severity.value == "error" for item in items)
+        counts = f"{_count(errors, 'error')}, {_count(len(items) - errors, 'warning')}"
+        click.echo(f"{_count(len(files), 'policy file')}: {counts}", err=True)
+    else:
+        from vtorque_spec.sources import Sources
+
+        click.echo(formats.write(form, items, files, Sources()), nl=False)
+    return 1 if report.failed else 0
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
