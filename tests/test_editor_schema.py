@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from tests.editor.client import SERVER, Editor
 from tests.spec.helpers import EXAMPLES, MINIMAL, ROOT, check, document, site
-from vtorque_spec.policy.editor_schema import site_vjob_schema_text
-from vtorque_spec.policy.quantity_pattern import duration_pattern, size_pattern
+from vtorque_spec.policy.editor.quantities import duration_pattern, size_pattern
+from vtorque_spec.policy.editor.schema import site_vjob_schema_text
 from vtorque_spec.units import DURATION_UNITS, SIZE_UNITS, parse_duration, parse_size
 
 LAKE = ROOT / "tests/editor/site"
@@ -106,7 +106,7 @@ def test_without_a_site_it_is_the_published_one() -> None:
 
 
 def test_importable_without_jsonschema() -> None:
-    program = "import sys; sys.modules['jsonschema'] = None; import vtorque_spec.policy.editor_schema"
+    program = "import sys; sys.modules['jsonschema'] = None; import vtorque_spec.policy.editor.schema"
     subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)
 
 
@@ -215,7 +215,7 @@ def test_hover_tells_default_and_maximum(editor: Editor) -> None:
     text = editor.hover(editor.open("hover.vjob.yaml", MINIMAL + "memory: 1GiB\n"), 4, 2)
     assert "memory per VM" in text
     assert "4GiB unless said" in text
-    assert "at most 24GiB (LAKE012, memory the value is more than the 24GiB of a job)" in text
+    assert "at most 24GiB (LAKE012, memory ... is more than the 24GiB of a job)" in text
 
 
 DIAGNOSTICS = {

@@ -11,7 +11,7 @@ from tests.test_cli import vtorque
 from tests.test_offer import VULCAN, directory
 from vtorque_spec.cli.explain_field import field_at
 from vtorque_spec.diagnostics import Code, Report
-from vtorque_spec.policy.wording import named
+from vtorque_spec.policy.told.wording import named
 from vtorque_spec.spec.examples import example, short_example
 from vtorque_spec.spec.fields import ANY, Field, all_fields
 from vtorque_spec.spec.parse import parse_job

@@ -12,7 +12,7 @@ from vtorque_spec.cli.common import SITE_OPTION, context_options
 from vtorque_spec.diagnostics import Code, near_miss
 
 if TYPE_CHECKING:
-    from vtorque_spec.policy.offered_limits import Limit
+    from vtorque_spec.policy.told.limits import Limit
 
 
 @click.command()
@@ -67,7 +67,7 @@ def _of_the_site(
     """A field, or a code of the site's policy."""
     from vtorque_spec.cli.explain_field import explain_field, field_at, field_names
     from vtorque_spec.cli.setting import the_site
-    from vtorque_spec.policy.offered_limits import Limit, policy_limits
+    from vtorque_spec.policy.told.limits import Limit, policy_limits
 
     site = the_site(directory)
     field = field_at(subject)
@@ -89,7 +89,7 @@ def _of_the_site(
 
 def _site_code(code: str, found: "list[Limit]") -> tuple[dict[str, Any], str]:
     """What the policy says of one of the site's own codes: every rule that has it."""
-    from vtorque_spec.policy.wording import named
+    from vtorque_spec.policy.told.wording import named
     from vtorque_spec.render import printable
     from vtorque_spec.render.offer_json import limit_data
 

@@ -7,9 +7,9 @@ from typing import Any
 from vtorque_spec.cli.common import finish
 from vtorque_spec.diagnostics import Report
 from vtorque_spec.document import Path
-from vtorque_spec.policy.offer import Default, OfferedField, make_offer, short_form, type_words
-from vtorque_spec.policy.why import speaks_of
-from vtorque_spec.policy.wording import named
+from vtorque_spec.policy.told.offer import Default, OfferedField, make_offer, short_form, type_words
+from vtorque_spec.policy.told.why import speaks_of
+from vtorque_spec.policy.told.wording import named
 from vtorque_spec.render import printable
 from vtorque_spec.render.offer_json import field_data
 from vtorque_spec.site import Site

@@ -15,9 +15,9 @@ from vtorque_spec.document import Path as FieldPath
 from vtorque_spec.document import read
 from vtorque_spec.policy.defaults import fill_defaults
 from vtorque_spec.policy.limits import check_limits, conditions
+from vtorque_spec.policy.told.why import Chain, Link, chain
+from vtorque_spec.policy.told.wording import named
 from vtorque_spec.policy.values import shown
-from vtorque_spec.policy.why import Chain, Link, chain
-from vtorque_spec.policy.wording import named
 from vtorque_spec.render import printable
 from vtorque_spec.spec.parse import normal_form, parse_job
 

@@ -12,7 +12,7 @@ import click
 from vtorque_spec.cli.common import SITE_OPTION, finish
 
 if TYPE_CHECKING:
-    from vtorque_spec.policy.offer import Offer
+    from vtorque_spec.policy.told.offer import Offer
     from vtorque_spec.site import Site
 
 
@@ -38,7 +38,7 @@ def command(user: str | None, groups: str | None, queue: str | None, form: str, 
     """
     from vtorque_spec.cli.setting import the_site
     from vtorque_spec.diagnostics import Report
-    from vtorque_spec.policy.offer import make_offer
+    from vtorque_spec.policy.told.offer import make_offer
 
     facts, report = the_site(site), Report()
     offer = make_offer(facts, known_context(user, groups, queue), report)
@@ -88,7 +88,7 @@ def example_of(offer: "Offer", site: "Site") -> str | None:
     from vtorque_spec.document import load
     from vtorque_spec.driver import check_document
     from vtorque_spec.policy import Context
-    from vtorque_spec.policy.offer import example_jobs
+    from vtorque_spec.policy.told.offer import example_jobs
 
     known = offer.context
     context = Context(

@@ -41,6 +41,6 @@ def _text(language: str, directory: Path | None) -> str:
 
         return vjob_schema_text()
     from vtorque_spec.cli.setting import the_site
-    from vtorque_spec.policy.editor_schema import site_vjob_schema_text
+    from vtorque_spec.policy.editor.schema import site_vjob_schema_text
 
     return site_vjob_schema_text(the_site(directory))

@@ -11,7 +11,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from vtorque_spec.policy.offer import Offer, refusals
+from vtorque_spec.policy.told.offer import Offer, refusals
 from vtorque_spec.render.offer_text import audience, not_yet, short, shown_fields
 from vtorque_spec.units import print_size
 

@@ -3,8 +3,8 @@
 import json
 from typing import Any
 
-from vtorque_spec.policy.offer import Offer, OfferedField, OfferedImage
-from vtorque_spec.policy.offered_limits import Limit
+from vtorque_spec.policy.told.limits import Limit
+from vtorque_spec.policy.told.offer import Offer, OfferedField, OfferedImage
 
 
 def text(offer: Offer, example: str | None) -> str:

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING
 
-from vtorque_spec.policy.offer import Offer, OfferedField, refusals
-from vtorque_spec.policy.offered_limits import Limit
+from vtorque_spec.policy.told.limits import Limit
+from vtorque_spec.policy.told.offer import Offer, OfferedField, refusals
 from vtorque_spec.render import printable
 from vtorque_spec.units import print_size
 

@@ -11,13 +11,13 @@ from typing import Any
 from pydantic import ValidationError
 
 from vtorque_spec.document import Path
-from vtorque_spec.policy.field_rules import FieldRules
-from vtorque_spec.policy.offered_limits import limits_of
-from vtorque_spec.policy.quantity_pattern import duration_pattern, size_pattern
+from vtorque_spec.policy.editor.fields import FieldRules
+from vtorque_spec.policy.editor.quantities import duration_pattern, size_pattern
 from vtorque_spec.policy.rules import PolicyRule
+from vtorque_spec.policy.told.limits import limits_of
+from vtorque_spec.policy.told.wording import limit_words, named
 from vtorque_spec.policy.values import shown
 from vtorque_spec.policy.vocabulary import NOTHING
-from vtorque_spec.policy.wording import limit_words, named
 from vtorque_spec.site import Site
 from vtorque_spec.spec.base import Shorthand
 from vtorque_spec.spec.fields import Field

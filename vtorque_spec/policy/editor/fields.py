@@ -6,8 +6,8 @@ from typing import Any
 
 from vtorque_spec.diagnostics import Severity
 from vtorque_spec.document import Path
-from vtorque_spec.policy.offered_limits import Limit, applies, policy_limits
 from vtorque_spec.policy.rules import PolicyRule, rules_of, walk
+from vtorque_spec.policy.told.limits import Limit, applies, policy_limits
 from vtorque_spec.policy.values import shown
 from vtorque_spec.site import Site
 

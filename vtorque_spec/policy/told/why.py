@@ -7,10 +7,10 @@ from typing import Any, Literal
 from vtorque_spec.document import Path
 from vtorque_spec.policy import Effective
 from vtorque_spec.policy.defaults import Holds
-from vtorque_spec.policy.offered_limits import Limit, language_limits, limits_of, node_limits, place_of, tightest
 from vtorque_spec.policy.rules import Condition, Place, rules_of, walk
+from vtorque_spec.policy.told.limits import Limit, language_limits, limits_of, node_limits, place_of, tightest
+from vtorque_spec.policy.told.wording import condition_words, named, uri_of
 from vtorque_spec.policy.values import shown
-from vtorque_spec.policy.wording import condition_words, named, uri_of
 from vtorque_spec.site import Site
 from vtorque_spec.site.policy_files import BASE_URI
 from vtorque_spec.spec.fields import ANY, job_field

@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from vtorque_spec.document import Path
-from vtorque_spec.policy.field_rules import FieldRules
-from vtorque_spec.policy.merged_limits import forbidden, merge_rules
-from vtorque_spec.policy.wording import either
+from vtorque_spec.policy.editor.fields import FieldRules
+from vtorque_spec.policy.editor.merged import forbidden, merge_rules
+from vtorque_spec.policy.told.wording import either
 from vtorque_spec.site import Site
 from vtorque_spec.site.model import CatalogueImage, SiteMount
 from vtorque_spec.spec.base import Shorthand

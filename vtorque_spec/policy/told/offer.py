@@ -12,7 +12,8 @@ from vtorque_spec.diagnostics import Report, Span
 from vtorque_spec.document import Path
 from vtorque_spec.policy import Effective
 from vtorque_spec.policy.defaults import Holds, fill_defaults
-from vtorque_spec.policy.offered_limits import (
+from vtorque_spec.policy.rules import Place, walk
+from vtorque_spec.policy.told.limits import (
     Limit,
     applies,
     language_limits,
@@ -21,9 +22,8 @@ from vtorque_spec.policy.offered_limits import (
     policy_limits,
     tightest,
 )
-from vtorque_spec.policy.rules import Place, walk
+from vtorque_spec.policy.told.wording import Known, either, fits, named
 from vtorque_spec.policy.values import shown
-from vtorque_spec.policy.wording import Known, either, fits, named
 from vtorque_spec.site import Site
 from vtorque_spec.site.model import CatalogueImage, NodeClass, SiteMount, SiteNetwork
 from vtorque_spec.spec.examples import flow

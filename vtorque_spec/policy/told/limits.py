@@ -8,8 +8,17 @@ from typing import Any, Literal
 from vtorque_spec.diagnostics import Severity, Span
 from vtorque_spec.document import Path
 from vtorque_spec.policy.rules import Place, PolicyRule, rules
+from vtorque_spec.policy.told.wording import (
+    Known,
+    condition_words,
+    either,
+    fits,
+    limit_words,
+    named,
+    schema_words,
+    uri_of,
+)
 from vtorque_spec.policy.values import shown
-from vtorque_spec.policy.wording import Known, condition_words, either, fits, limit_words, named, schema_words, uri_of
 from vtorque_spec.site import Site
 from vtorque_spec.site.policy_files import PolicyFiles
 from vtorque_spec.spec.fields import ANY, Field
