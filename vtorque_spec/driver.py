@@ -7,7 +7,7 @@ Every stage adds its findings to the report; the way ends after a stage that fou
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,19 +77,24 @@ def check_document(document: Document, directory: Path, site: Site, context: Con
     return None if report.failed else Checked(document, normal, effective, job, user)
 
 
-def apply_policy(normal: NormalForm, site: Site, context: Context, report: Report) -> Effective | None:
-    """Fill the defaults of the site's policy, then check its limits. (jsonschema is loaded where it has rules.)"""
+def apply_policy(
+    normal: NormalForm, site: Site, context: Context, report: Report, unseen: Iterable[str] = ()
+) -> Effective | None:
+    """Fill the defaults of the site's policy, then check its limits. (jsonschema is loaded where it has rules.)
+
+    Rules about the members `unseen` are left out.
+    """
 
     def conditions_of(job: Effective) -> Holds:
         from vtorque_spec.policy.limits import conditions
 
-        return conditions(site, context, job)
+        return conditions(site, context, job, unseen)
 
     effective = fill_defaults(normal, site.policy, conditions_of, report)
     if effective is not None and have_limits(site.policy):
         from vtorque_spec.policy.limits import check_limits
 
-        check_limits(effective, normal, context, site, report)
+        check_limits(effective, normal, context, site, report, unseen)
     return None if report.failed else effective
 
 
@@ -162,7 +167,8 @@ def plan_for_node(job: JobPlan, context: NodeContext, normal: NormalForm, report
 def job_from_machine_part(text: str, site: Site, context: Context, report: Report) -> tuple[JobPlan, NormalForm] | None:
     """Derive the JobPlan again from what travelled, by this node's own site and policy.
 
-    `run` is not part of what travels, so a stand-in takes its place for the language's check. Raises DecodeError.
+    The user's part does not travel: a stand-in takes the place of `run` for the language's check, and rules about that
+    part were judged where the job was compiled. Raises DecodeError.
     """
     part = decode_machine_part(text)
     normal = NormalForm({**part.job, "run": {"text": ":"}}, {})
@@ -171,7 +177,7 @@ def job_from_machine_part(text: str, site: Site, context: Context, report: Repor
     except ValidationError as error:
         raise DecodeError(f"the machine part is no job: {error.error_count()} members do not fit") from None
     check_honoured(normal, report)
-    effective = None if report.failed else apply_policy(normal, site, context, report)
+    effective = None if report.failed else apply_policy(normal, site, context, report, unseen=USER_FIELDS)
     job = resolve(effective, normal, site, report) if effective else None
     return None if job is None else (job, normal)
 

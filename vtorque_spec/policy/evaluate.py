@@ -34,17 +34,17 @@ PATTERN_LIMIT = 4096
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """A rule that asks for what is not known: the member of `context`, and where the rule stands."""
+    """A rule that asks for what is not known: a member such as ("context", "queue"), and where the rule stands."""
 
-    member: str
+    member: Path
     place: Place
     path: Path
 
 
 class Evaluator:
-    """The rules of a site, ready to be evaluated where the members `unknown` of the context are not known."""
+    """The rules of a site, ready to be evaluated where the members `unknown` of a job are not known."""
 
-    def __init__(self, site: Site, unknown: frozenset[str]) -> None:
+    def __init__(self, site: Site, unknown: frozenset[Path]) -> None:
         self.policy = site.policy
         self.places: dict[int, tuple[str, Path]] = {}
         self.dropped = {(one.place.uri, one.path): one for one in _unknown_rules(site.policy, unknown)}
@@ -55,7 +55,9 @@ class Evaluator:
         copies = {uri: copier.schema(uri, (), file.data) for uri, file in site.policy.files.items()}
         registry = Registry().with_resources((uri, DRAFT202012.create_resource(copy)) for uri, copy in copies.items())
         used = {rule.place.uri for found in self.rules.values() for rule in found}
-        self.validators = [VALIDATOR(copies[uri], registry=registry) for uri in site.policy.layers if used - {BASE_URI}]
+        self.validators = [
+            VALIDATOR(copies[uri], registry=registry) for uri in site.policy.layers if uri != BASE_URI or uri in used
+        ]
         self._any = VALIDATOR({}, registry=registry)
         self._copies = copier.copies
 
@@ -87,7 +89,7 @@ class Evaluator:
 
 
 @lru_cache(maxsize=8)
-def evaluator(site: Site, unknown: frozenset[str]) -> Evaluator:
+def evaluator(site: Site, unknown: frozenset[Path]) -> Evaluator:
     """Return the evaluator of a site; made once."""
     return Evaluator(site, unknown)
 
@@ -99,31 +101,29 @@ def _about(rule: PolicyRule, path: Path) -> bool:
     )
 
 
-def _unknown_rules(policy: PolicyFiles, unknown: frozenset[str]) -> Iterator[Unknown]:
+def _unknown_rules(policy: PolicyFiles, unknown: frozenset[Path]) -> Iterator[Unknown]:
     """Yield each rule or condition that cannot be evaluated; what stands inside it goes with it."""
     for place in walk(policy) if unknown else ():
-        field = place.field or ()
-        if field[:1] == ("context",) and len(field) == 2 and not place.tested:
-            if field[1] in unknown:
-                yield Unknown(str(field[1]), place, place.path)
+        if place.field in unknown and not place.tested:
+            yield Unknown(place.field or (), place, place.path)
         elif place.field == () and isinstance(place.schema, dict):
-            for keyword in ("if", "not", "anyOf", "oneOf"):
+            for keyword in ("if", "not", "anyOf", "oneOf", "required"):
                 member = _asks_for(policy, place, keyword, unknown)
-                if member is not None:
+                if member is not None and not place.tested:
                     yield Unknown(member, place, (*place.path, keyword))
 
 
-def _asks_for(policy: PolicyFiles, place: Place, keyword: str, unknown: frozenset[str]) -> str | None:
+def _asks_for(policy: PolicyFiles, place: Place, keyword: str, unknown: frozenset[Path]) -> Path | None:
+    """Return the first of `unknown` that one keyword of a subschema is about."""
     if keyword not in place.schema:
         return None
     alone = Place(place.uri, place.document, place.path, {keyword: place.schema[keyword]}, ())
+    asked: set[Path] = set()
     for inner in below(policy, alone):
-        if inner.field is not None and inner.field[:1] == ("context",):
-            asked = {*inner.field[1:2], *(inner.schema.get("required", ()) if isinstance(inner.schema, dict) else ())}
-            found = sorted(asked & unknown)
-            if found:
-                return str(found[0])
-    return None
+        if inner.field is not None:
+            needed = inner.schema.get("required", ()) if isinstance(inner.schema, dict) else ()
+            asked |= {inner.field, *((*inner.field, name) for name in needed)}
+    return min(asked & unknown, default=None)
 
 
 class _Copier:

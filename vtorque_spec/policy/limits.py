@@ -1,7 +1,7 @@
 """Evaluate the policy; violations stand in the job file and note the policy's own line."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from jsonschema.exceptions import ValidationError
@@ -16,12 +16,12 @@ from vtorque_spec.policy.sentences import best_case, case_sentence, other_cases
 from vtorque_spec.policy.values import shown
 from vtorque_spec.policy.vocabulary import CONTEXT
 from vtorque_spec.site import Site
-from vtorque_spec.spec.parse import NormalForm
+from vtorque_spec.spec.parse import NormalForm, label
 
 
-def conditions(site: Site, context: Context, job: Effective) -> Holds:
-    """Return what tells whether an `if` of the policy fits the job."""
-    instance, rules = _instance(site, context, job)
+def conditions(site: Site, context: Context, job: Effective, unseen: Iterable[str] = ()) -> Holds:
+    """Return what tells whether an `if` of the policy fits the job; arguments as in `check_limits`."""
+    instance, rules = _instance(site, context, job, unseen)
 
     def holds(uri: str, place: Path, path: Path, value: Any) -> bool | None:
         return rules.holds(uri, place, value if path else {**value, "context": instance["context"]})
@@ -29,28 +29,35 @@ def conditions(site: Site, context: Context, job: Effective) -> Holds:
     return holds
 
 
-def check_limits(job: Effective, normal: NormalForm, context: Context, site: Site, report: Report) -> None:
-    """Evaluate every layer; a violation is placed in the job file and notes the policy's own line."""
-    instance, rules = _instance(site, context, job)
+def check_limits(
+    job: Effective, normal: NormalForm, context: Context, site: Site, report: Report, unseen: Iterable[str] = ()
+) -> None:
+    """Evaluate every layer; a violation is placed in the job file and notes the policy's own line.
+
+    `unseen` are members of the job that are not there to be judged: rules about them are left out.
+    """
+    instance, rules = _instance(site, context, job, unseen)
     for unknown in rules.dropped.values():
-        _not_evaluated(unknown, report)
+        if unknown.member[0] == "context":
+            _not_evaluated(unknown, report)
     for error in rules.errors(instance):
         _violation(error, rules, job, normal, report)
 
 
-def _instance(site: Site, context: Context, job: Effective) -> tuple[dict[str, Any], Evaluator]:
+def _instance(site: Site, context: Context, job: Effective, unseen: Iterable[str]) -> tuple[dict[str, Any], Evaluator]:
     known = context.known(job.data)
-    return {**job.data, "context": known}, evaluator(site, frozenset(CONTEXT) - frozenset(known))
+    unknown = {("context", name) for name in CONTEXT if name not in known} | {(name,) for name in unseen}
+    return {**job.data, "context": known}, evaluator(site, frozenset(unknown))
 
 
 def _not_evaluated(unknown: Unknown, report: Report) -> None:
-    message = f"a rule of the site was not evaluated: `context.{unknown.member}` is not known here"
+    message = f"a rule of the site was not evaluated: `{label(unknown.member)}` is not known here"
     says = {
         "queue": "say it: `batch: {queue: ...}` in the job, or --queue",
         "host": "it is known where jobs are submitted",
     }
     span = unknown.place.document.key_span(unknown.path)
-    report.add(Code.NOT_EVALUATED, message, span, help=says.get(unknown.member))
+    report.add(Code.NOT_EVALUATED, message, span, help=says.get(str(unknown.member[-1])))
 
 
 def _violation(error: ValidationError, rules: Evaluator, job: Effective, normal: NormalForm, report: Report) -> None:
