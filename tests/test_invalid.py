@@ -180,6 +180,14 @@ def test_many_mounts_of_one_target_are_told_once_each(tmp_path: Path) -> None:
     assert len(lint_text(many(NODE_LIMIT), tmp_path)) == NODE_LIMIT - 6 - 1
 
 
+def test_what_stands_in_the_policy_is_told_once(tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        (tmp_path / f"{name}.vjob.yaml").write_text(PREFIX + "run: hostname\n")
+    arguments = ["lint", "--format", "json", "--site", str(INVALID / "sites/queues"), str(tmp_path)]
+    result = CliRunner().invoke(group, arguments, standalone_mode=False, catch_exceptions=False)
+    assert [json.loads(line)["code"] for line in result.stdout.splitlines()] == ["VT0202"]
+
+
 def test_a_directory_without_a_site(tmp_path: Path) -> None:
     report = Report()
     assert open_site(tmp_path, report) is None

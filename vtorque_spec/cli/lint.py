@@ -1,7 +1,7 @@
 """`vtorque lint PATHS...`."""
 
 import gc
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
@@ -102,6 +102,18 @@ class _Run:
     findings: list[Diagnostic] = field(default_factory=list)
     changes: list[str] = field(default_factory=list)
     diffs: list[str] = field(default_factory=list)
+    told: set[Diagnostic] = field(default_factory=set)
+
+    def add(self, result: engine.Result, names: Container[str]) -> None:
+        """Take what was found in one file; what stands in the site's files is told once, however many jobs meet it."""
+        for item in result.findings:
+            elsewhere = item.span is not None and item.span.file not in names
+            if not (elsewhere and item in self.told):
+                self.findings.append(item)
+            if elsewhere:
+                self.told.add(item)
+        self.changes += [_changed(change) for change in result.changes]
+        self.diffs += [result.diff] if result.diff else []
 
 
 class _Lost(click.ClickException):
@@ -109,12 +121,10 @@ class _Lost(click.ClickException):
 
 
 def _run(names: Sequence[str], checker: engine.Checker, workers: int) -> _Run:
-    run = _Run()
+    run, own = _Run(), set(names)
     try:
         for result in bar(engine.check_all(names, checker.check, workers), len(names)):
-            run.findings += result.findings
-            run.changes += [_changed(change) for change in result.changes]
-            run.diffs += [result.diff] if result.diff else []
+            run.add(result, own)
     except engine.WorkerLost:
         raise _Lost("a process that checked files was killed, for want of memory perhaps; try --jobs 1") from None
     return run
