@@ -28,6 +28,11 @@ SITE_OPTION: Callable[[Any], Any] = click.option(
     help="The site's directory. [default: $VTORQUE_SITE, else /etc/vtorque, else the built-in site `local`]",
 )
 
+SITE_DIRECTORY: Callable[[Any], Any] = click.argument(
+    "directory", metavar="[DIR]", required=False, type=click.Path(path_type=Path, exists=True, file_okay=False)
+)
+"""The site's directory, for commands that are about a site; --site says it as well."""
+
 _CONTEXT = (
     click.option("--as", "user", metavar="USER", help="Check as for this user. [default: you]"),
     click.option("--groups", metavar="NAMES", help="Check as for these groups, with commas. [default: the user's]"),

@@ -4,19 +4,20 @@ from pathlib import Path
 
 import click
 
-from vtorque_spec.cli.common import SITE_OPTION, print_findings
+from vtorque_spec.cli.common import SITE_DIRECTORY, SITE_OPTION, print_findings
 from vtorque_spec.render import formats
 
 
 @click.command()
+@SITE_DIRECTORY
 @click.option("--format", "form", type=click.Choice(formats.FORMATS), default="text", help="How findings are printed.")
 @SITE_OPTION
-def command(form: str, site: Path | None) -> int:
+def command(directory: Path | None, form: str, site: Path | None) -> int:
     """Find what is wrong, contradictory or useless in a site's policy. Exits with 1 when there is an error.
 
     \b
-    vtorque policy lint --site ./site
-    vtorque policy lint --format sarif --site ./site
+    vtorque policy lint ./site
+    vtorque policy lint --format sarif ./site
     """
     from vtorque_spec.cli.setting import find_site
     from vtorque_spec.diagnostics import Report
@@ -24,7 +25,7 @@ def command(form: str, site: Path | None) -> int:
     from vtorque_spec.site.policy_files import ROOT_URI
 
     report = Report()
-    found = find_site(site, report)
+    found = find_site(directory or site, report)
     if found is not None:
         lint_policy(found, report)
     files = [file.name for uri, file in found.policy.files.items() if uri.startswith(ROOT_URI)] if found else []

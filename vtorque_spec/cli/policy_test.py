@@ -5,18 +5,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vtorque_spec.cli.common import SITE_OPTION, paint
+from vtorque_spec.cli.common import SITE_DIRECTORY, SITE_OPTION, paint
 from vtorque_spec.cli.setting import site_directory, the_site
 
 if TYPE_CHECKING:
     from vtorque_spec.review.cases import Result
     from vtorque_spec.review.coverage import Coverage
 
-DIRECTORY = click.Path(path_type=Path, exists=True, file_okay=False)
-
 
 @click.command()
-@click.argument("directory", metavar="[DIR]", required=False, type=DIRECTORY)
+@SITE_DIRECTORY
 @SITE_OPTION
 @click.option("--format", "form", type=click.Choice(["text", "junit", "json"]), default="text", help="How to report.")
 @click.option("--require-coverage", is_flag=True, help="Fail, too, where no case meets a rule or a default.")

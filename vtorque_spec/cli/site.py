@@ -2,14 +2,14 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from vtorque_spec.cli.common import print_findings
+from vtorque_spec.cli.common import SITE_DIRECTORY, SITE_OPTION, print_findings
 from vtorque_spec.render import formats
 
 if TYPE_CHECKING:
@@ -17,18 +17,10 @@ if TYPE_CHECKING:
     from vtorque_spec.site import Files
     from vtorque_spec.site.host import Progress
 
-_DIRECTORY: Callable[[Any], Any] = click.argument(
-    "directory",
-    required=False,
-    envvar="VTORQUE_SITE",
-    metavar="[DIR]",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
-)
-
 
 @click.group()
 def command() -> None:
-    """Check and show a site's files. DIR is $VTORQUE_SITE, else /etc/vtorque, else the built-in site `local`.
+    """Check and show a site's files. DIR is the site's directory, which --site says as well.
 
     \b
     vtorque site check ./site
@@ -37,10 +29,11 @@ def command() -> None:
 
 
 @command.command()
-@_DIRECTORY
+@SITE_DIRECTORY
+@SITE_OPTION
 @click.option("--images", is_flag=True, help="Also check the images' disks on this machine: owner and digest.")
 @click.option("--format", "form", type=click.Choice(formats.FORMATS), default="text", help="How findings are printed.")
-def check(directory: Path | None, images: bool, form: str) -> int:
+def check(directory: Path | None, site: Path | None, images: bool, form: str) -> int:
     """Check site.yaml, images/*.yaml and policy.yaml, each by itself and together. Exits with 1 on an error.
 
     \b
@@ -48,12 +41,13 @@ def check(directory: Path | None, images: bool, form: str) -> int:
     vtorque site check --format sarif ./site
     sudo vtorque site check --images
     """
+    from vtorque_spec.cli.setting import site_directory
     from vtorque_spec.diagnostics import Report
     from vtorque_spec.driver import open_site
     from vtorque_spec.site.check import inspect
     from vtorque_spec.site.host import check_image_files
 
-    root, report = _root(directory), Report()
+    root, report = site_directory(directory or site), Report()
     open_site(root, report)
     files = inspect(root, report)
     if images and files is not None:
@@ -64,32 +58,26 @@ def check(directory: Path | None, images: bool, form: str) -> int:
 
 
 @command.command()
-@_DIRECTORY
+@SITE_DIRECTORY
+@SITE_OPTION
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", help="A table, or JSON.")
-def show(directory: Path | None, form: str) -> None:
+def show(directory: Path | None, site: Path | None, form: str) -> None:
     """Show the node classes, images, mounts and networks of a site.
 
     \b
     vtorque site show
     vtorque site show --format json ./site
     """
-    from vtorque_spec.cli.setting import the_site
+    from vtorque_spec.cli.setting import site_directory, the_site
     from vtorque_spec.render import site_tables
 
-    site = the_site(_root(directory))
+    facts = the_site(site_directory(directory or site))
     if form == "json":
-        click.echo(json.dumps(site_tables.as_data(site), indent=2, ensure_ascii=False))
+        click.echo(json.dumps(site_tables.as_data(facts), indent=2, ensure_ascii=False))
     elif sys.stdout.isatty():
-        _rich(site_tables.tables(site))
+        _rich(site_tables.tables(facts))
     else:
-        click.echo(site_tables.plain(site_tables.tables(site)), nl=False)
-
-
-def _root(directory: Path | None) -> Path:
-    from vtorque_spec.site import builtin
-    from vtorque_spec.site.host import SYSTEM
-
-    return directory or (SYSTEM if (SYSTEM / "site.yaml").exists() else builtin())
+        click.echo(site_tables.plain(site_tables.tables(facts)), nl=False)
 
 
 def _print(report: "Report", form: str, root: Path, files: "Files | None") -> None:

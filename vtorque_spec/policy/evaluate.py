@@ -85,20 +85,13 @@ class Evaluator:
         while keyed and (uri, keyed) not in self.rules:
             keyed = keyed[:-1]
         found = self.rules.get((uri, keyed), [])
-        return next((rule for rule in found if _about(rule, tuple(error.absolute_path))), found[0] if found else None)
+        return next((rule for rule in found if rule.is_about(tuple(error.absolute_path))), found[0] if found else None)
 
 
 @lru_cache(maxsize=8)
 def evaluator(site: Site, unknown: frozenset[Path]) -> Evaluator:
     """Return the evaluator of a site; made once."""
     return Evaluator(site, unknown)
-
-
-def _about(rule: PolicyRule, path: Path) -> bool:
-    field = rule.place.field
-    return (
-        field is not None and len(field) == len(path) and all(a in ("*", b) for a, b in zip(field, path, strict=True))
-    )
 
 
 def _unknown_rules(policy: PolicyFiles, unknown: frozenset[Path]) -> Iterator[Unknown]:

@@ -68,6 +68,12 @@ class PolicyRule:
         limit = self.place.document.span(self.path)
         return limit if limit.line == limit.end_line else self.place.document.key_span(self.path)
 
+    def is_about(self, path: Path) -> bool:
+        """Whether the value at `path` of a job's normal form is what this rule is about."""
+        field = self.place.field
+        same = field is not None and len(field) == len(path)
+        return same and all(a in (ANY, b) for a, b in zip(field or (), path, strict=True))
+
     @property
     def severity(self) -> Severity:
         """Error unless the policy says warning."""
@@ -94,10 +100,7 @@ def rules(files: PolicyFiles) -> Iterator[PolicyRule]:
 
 def rules_about(files: PolicyFiles, path: Path) -> Iterator[PolicyRule]:
     """Yield the rules about the field at `path` of the normal form."""
-    for rule in rules(files):
-        field = rule.place.field
-        if field and len(field) == len(path) and all(a in (ANY, b) for a, b in zip(field, path, strict=True)):
-            yield rule
+    return (rule for rule in rules(files) if path and rule.is_about(path))
 
 
 def rules_of(place: Place) -> Iterator[PolicyRule]:
