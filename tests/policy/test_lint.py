@@ -198,7 +198,7 @@ def test_json_has_the_place(tmp_path: Path) -> None:
     assert (finding["code"], finding["line"], finding["column"], finding["end_column"]) == ("VT0710", 1, 22, 33)
 
 
-# --- what root leaves out ----------------------------------------------------------------------------------------------
+# --- what root leaves out ---------------------------------------------------------------------------------------------
 
 ON_ROOT = [
     "required: [hooks]",
