@@ -8,6 +8,9 @@ from collections.abc import Mapping, Sequence
 
 from vtorque_spec.diagnostics import Diagnostic
 
+LINE_LIMIT = 1000
+"""So many characters of a line tell it from others: a hostile file may be one line with thousands of findings."""
+
 
 def fingerprints(items: Sequence[Diagnostic], sources: Mapping[str, list[str]]) -> list[str]:
     """Return one fingerprint (SHA-256, 64 hexadecimal digits) per finding, in their order; no two are equal.
@@ -33,4 +36,5 @@ def relative(file: str) -> str:
 
 def _line(item: Diagnostic, sources: Mapping[str, list[str]]) -> str:
     lines = sources.get(item.span.file, []) if item.span else []
-    return lines[item.span.line - 1].strip() if item.span and 1 <= item.span.line <= len(lines) else ""
+    line = lines[item.span.line - 1] if item.span and 1 <= item.span.line <= len(lines) else ""
+    return line.strip()[:LINE_LIMIT]

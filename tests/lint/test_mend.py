@@ -317,3 +317,8 @@ def test_a_file_with_other_bytes_is_left(tmp_path: Path) -> None:
     job.write_bytes(b"vcpu: \xff\n")
     assert mend_file(job, "x", every, write=True) == ([], "")
     assert mend_file(tmp_path / "nothing", "x", every, write=True) == ([], "")
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert mend_file(tmp_path / "pipe", "pipe", every, write=True) == ([], "")

@@ -11,7 +11,7 @@ from vtorque_spec.diagnostics import Code, Report
 from vtorque_spec.document import load
 from vtorque_spec.driver import check_document
 from vtorque_spec.lint.selection import known_codes
-from vtorque_spec.lint.suppress import suppress, visible
+from vtorque_spec.lint.suppress import CODES_LIMIT, suppress, visible
 
 TODAY = date(2026, 11, 22)
 TEXT = "  #PBS -l nodes=2\n  hostname\n"
@@ -176,3 +176,10 @@ def test_compile_does_not_print_a_hidden_warning(tmp_path: Path) -> None:
         done = vtorque("compile", job, cwd=tmp_path)
         assert done.returncode == 0
         assert bool(done.stderr) == printed
+
+
+def test_a_comment_of_thousands_of_codes_is_one_finding_too_many() -> None:
+    """Each unknown code costs a search for the one that was meant."""
+    many = " ".join(f"VX{number:04}" for number in range(5000))
+    found = findings(f"{HEAD}# vtorque: allow {many} -- reason\nrun: hostname\n")
+    assert found == [("VT0801", 4)] * (CODES_LIMIT + 1)

@@ -45,6 +45,8 @@ def mend_file(path: Path, name: str, wanted: Callable[[str], bool], *, write: bo
     A file that cannot be read, is too large or is not UTF-8 is left to the checks. Raises Fault if it can't be written.
     """
     try:
+        if not path.is_file():  # a pipe would keep us waiting
+            return [], ""
         with path.open("rb") as stream:
             raw = stream.read(SIZE_LIMIT_BYTES + 1)
         whole = raw.decode("utf-8")

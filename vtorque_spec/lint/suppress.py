@@ -21,6 +21,7 @@ _ALLOW = re.compile(r"#[ \t]*vtorque:[ \t]*allow(?!\S)")
 _REASON = re.compile(r"(?<!\S)--[ \t]+\S")
 _WORD = re.compile(r"[^\s,]+")
 _FORM = "write `# vtorque: allow CODE -- reason`, or `# vtorque: allow CODE until YYYY-MM -- reason`"
+CODES_LIMIT = 16
 _ABOUT_COMMENTS = {Code.ALLOW_MALFORMED, Code.ALLOW_EXPIRED, Code.ALLOW_UNUSED, Code.ALLOW_REFUSED}
 
 
@@ -115,22 +116,26 @@ def _allows(
     document: Document, scalars: _Scalars, today: date, codes: Collection[str], report: Report
 ) -> Iterator[_Allow]:
     """Read the comments; what is wrong with one goes to the report, and then it allows nothing."""
+    following = _next_lines(document.lines)
     for number, line in enumerate(document.lines, 1):
         for match in _MEANT.finditer(line):
             start = match.start() + 1
             if not scalars.is_comment(number, start):
                 continue
-            covered = number if line[: match.start()].strip() else _next_line(document.lines, number)
+            covered = number if line[: match.start()].strip() else following[number - 1]
             place = Span(document.name, number, start, number, len(line) + 1)
             yield from _read(match[0].rstrip(), place, covered, today, codes, report)
 
 
-def _next_line(lines: list[str], number: int) -> int:
-    """The number of the next line that is neither blank nor a comment; 0 where there is none."""
-    for index in range(number, len(lines)):
-        if lines[index].strip() and not lines[index].lstrip().startswith("#"):
-            return index + 1
-    return 0
+def _next_lines(lines: list[str]) -> list[int]:
+    """For each line, the number of the next one that is neither blank nor a comment; 0 where there is none."""
+    found, last = [0] * len(lines), 0
+    for index in range(len(lines) - 1, -1, -1):
+        found[index] = last
+        text = lines[index].lstrip()
+        if text and not text.startswith("#"):
+            last = index + 1
+    return found
 
 
 def _read(comment: str, place: Span, line: int, today: date, known: Collection[str], report: Report) -> list[_Allow]:
@@ -158,9 +163,10 @@ def _read(comment: str, place: Span, line: int, today: date, known: Collection[s
 
 
 def _check_codes(codes: list[str], spans: dict[str, Span], place: Span, known: Collection[str], report: Report) -> None:
-    if not codes:
-        report.add(Code.ALLOW_MALFORMED, "the comment names no code", place, help=_FORM)
-    for code in codes:
+    if not 1 <= len(codes) <= CODES_LIMIT:
+        many = f"the comment names more than {CODES_LIMIT} codes"
+        report.add(Code.ALLOW_MALFORMED, many if codes else "the comment names no code", place, help=_FORM)
+    for code in codes[:CODES_LIMIT]:
         if code not in known:
             meant = near_miss(code, known)
             hint = f"write {meant}" if meant else "codes are as in VT0306; commas or blanks separate several"
