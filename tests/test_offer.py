@@ -108,7 +108,7 @@ CONDITIONS = {
     "{memory: {minQuantity: 8GiB}, hugepages: {const: none}}":
         "where `memory` is at least 8GiB and `hugepages` is none or not said",
     "{context: {properties: {user: {const: eve}}}, vcpus: {maximum: 2}}": "for user eve, where `vcpus` is at most 2",
-    "{batch: {properties: {walltime: {maxDuration: 1h}}}}": "where `batch.walltime` is at most 1h",
+    "{batch: {properties: {walltime: {maxDuration: 1h}}}}": "where `batch.walltime` is at most 01:00:00",
     "{hugepages: {enum: [1GiB, 2MiB]}}": "where `hugepages` is 1GiB or 2MiB or not said",
     "{batch: {properties: {queue: {const: long}}, required: [queue]}}": "where `batch.queue` is long",
     "{vcpus: {not: {const: 2}}}": "where `vcpus` is not 2",
@@ -369,7 +369,7 @@ def test_defaults_that_fill_nothing_are_not_shown(tmp_path: Path) -> None:
     assert [one.text for one in field(offer, "vcpus").defaults] == ["1"]
     assert field(offer, "mounts[].mode").defaults == ()
     found = [(one.text, one.when) for one in field(offer, "telemetry.interval").defaults]
-    assert found == [("30s", "where `telemetry` is said")]
+    assert found == [("00:00:30", "where `telemetry` is said")]
 
 
 def test_a_text_has_its_form_in_words() -> None:

@@ -8,6 +8,7 @@ keys, no numbers with leading zeros, underscores or a base. (Plain `02:00:00` is
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -25,6 +26,8 @@ DEPTH_LIMIT = 32
 NODE_LIMIT = 4096
 SCALAR_LIMIT_BYTES = 64 * 1024
 INTEGER_LIMIT = 2**53
+DIGITS_LIMIT = 80  # in whatever notation
+CONTROL_LIMIT = 100  # findings of control characters
 
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)")
@@ -93,6 +96,8 @@ def read(path: FilePath, report: Report, name: str | None = None) -> Document | 
     """Read and parse a file; `name` is how findings call it (default: the path as given)."""
     name = name or str(path)
     try:
+        if path.is_fifo() and not path.is_symlink():  # nobody may ever write to it; a shell's <(...) is a link
+            raise OSError("is no regular file")
         with path.open("rb") as stream:
             raw = stream.read(SIZE_LIMIT_BYTES + 1)
     except OSError as error:
@@ -148,16 +153,16 @@ class _Builder:
         self.nodes = 0
 
     def check_characters(self) -> None:
-        for number, line in enumerate(self.lines, 1):
-            for match in _CONTROL.finditer(line):
-                place = Span(self.name, number, match.start() + 1, number, match.end() + 1)
-                what = f"the file holds the control character U+{ord(match[0]):04X}"
-                self.report.add(Code.CONTROL_CHARACTER, what, place, help="remove it")
+        found = ((number, one) for number, line in enumerate(self.lines, 1) for one in _CONTROL.finditer(line))
+        for count, (number, match) in enumerate(islice(found, CONTROL_LIMIT + 1)):
+            place = Span(self.name, number, match.start() + 1, number, match.end() + 1)
+            more = f"more than {CONTROL_LIMIT} control characters"
+            what = more if count == CONTROL_LIMIT else f"the control character U+{ord(match[0]):04X}"
+            self.report.add(Code.CONTROL_CHARACTER, f"the file holds {what}", place, help="remove it")
 
     def build(self) -> None:
-        events = YAML(typ="safe").parse(self.text)
         try:
-            self._documents(events)
+            self._documents(YAML(typ="safe").parse(self.text))
         except _Stop:
             pass
         except MarkedYAMLError as error:
@@ -171,9 +176,8 @@ class _Builder:
         if type(first).__name__ == "StreamEndEvent":
             self._stop(Code.EMPTY_FILE, "the file is empty", first, help=_INIT)
         if first.version or first.tags:
-            self._add(
-                Code.TAG, "the file starts with a YAML directive", first, help="remove the lines that start with %"
-            )
+            hint = "remove the lines that start with %"
+            self._add(Code.TAG, "the file starts with a YAML directive", first, help=hint)
         root = next(events)
         if type(root).__name__ != "MappingStartEvent":
             kind = {"SequenceStartEvent": "a list", "AliasEvent": "an alias"}.get(type(root).__name__, "a single value")
@@ -235,9 +239,8 @@ class _Builder:
 
     def _key(self, event: Any, events: Iterator[Any], path: Path) -> str:
         if type(event).__name__ != "ScalarEvent":
-            self._add(
-                Code.BAD_KEY, "a key is not plain text", event, help="write `key: value` with a plain word as key"
-            )
+            hint = "write `key: value` with a plain word as key"
+            self._add(Code.BAD_KEY, "a key is not plain text", event, help=hint)
             if type(event).__name__ != "AliasEvent":
                 self._node(event, events, (*path, "?"))
             return f"?{event.start_mark.index}"
@@ -262,7 +265,7 @@ class _Builder:
             return text
         if text in _WORDS:
             return _WORDS[text]
-        if _INTEGER.fullmatch(text):
+        if _INTEGER.fullmatch(text) or (len(text) > DIGITS_LIMIT and _UNCLEAR.fullmatch(text)):
             return self._integer(text, event)
         if _UNCLEAR.fullmatch(text):
             hint = f'write {_decimal(text)} for the number, or "{text}" for the text'

@@ -11,6 +11,8 @@ def source_lines(name: str) -> list[str]:
     """Return the lines of the file that findings call `name`; none when it cannot be read any more."""
     path = data.schemas().parent / name if name.startswith("schemas/") else Path(name)
     try:
+        if not path.is_file():  # a pipe was read once, and would be waited for
+            return []
         with path.open("rb") as stream:
             raw = stream.read(SIZE_LIMIT_BYTES)
     except OSError:

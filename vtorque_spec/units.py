@@ -17,6 +17,8 @@ _DURATION_WORDS = {
     "d": "d", "day": "d", "days": "d",
 }  # fmt: skip
 
+LENGTH_LIMIT = 60
+"""Characters that a quantity may have; counting with thousands of digits takes long."""
 SIZE_PATTERN = r"[1-9][0-9]{0,15} ?(B|KiB|MiB|GiB|TiB|kB|MB|GB|TB)"
 DURATION_PATTERN = r"([0-9]{1,4}:[0-5][0-9]:[0-5][0-9]|[1-9][0-9]{0,8} ?(s|m|min|h|d))"
 
@@ -33,6 +35,8 @@ class QuantityError(ValueError):
 def parse_size(text: str) -> int:
     """Return the bytes that `text` (``24GiB``, ``500 MB``) stands for; raises QuantityError."""
     match = re.fullmatch(r"([0-9]+)(?:\.[0-9]+)? ?([A-Za-z]*)", text)
+    if len(text) > LENGTH_LIMIT:
+        raise QuantityError(f"`{text[:LENGTH_LIMIT]}...` is not a size", "write it as in 24GiB")
     if match is None:
         raise QuantityError(f"`{text}` is not a size", "write a whole number and a unit, as in 24GiB")
     number, unit = match.groups()
@@ -66,11 +70,9 @@ def _refused(text: str, number: str, unit: str) -> QuantityError:
 
 
 def print_size(size_bytes: int) -> str:
-    """Return the shortest exact spelling of a size, binary units first: 2 GiB is ``2GiB``."""
-    for unit in ("TiB", "GiB", "MiB", "KiB"):
-        if size_bytes and size_bytes % SIZE_UNITS[unit] == 0:
-            return f"{size_bytes // SIZE_UNITS[unit]}{unit}"
-    return f"{size_bytes}B"
+    """Return the shortest exact spelling of a size: 2 GiB is ``2GiB``, not ``2048MiB``."""
+    whole = [(size_bytes // factor, unit) for unit, factor in SIZE_UNITS.items() if size_bytes % factor == 0]
+    return min((f"{number}{unit}" for number, unit in whole), key=len) if size_bytes else "0B"
 
 
 def parse_duration(text: str) -> int:
@@ -82,6 +84,8 @@ def parse_duration(text: str) -> int:
             raise QuantityError(f"`{text}` is no time at all", "write a duration above zero")
         return total
     match = re.fullmatch(r"([1-9][0-9]{0,8}) ?(s|m|min|h|d)", text)
+    if len(text) > LENGTH_LIMIT:
+        raise QuantityError(f"`{text[:LENGTH_LIMIT]}...` is not a duration", 'write "HH:MM:SS", or as in 90min')
     if match is None:
         if text.isdecimal():
             raise QuantityError(f"`{text}` has no unit", f"write the unit, as in {text}s, or HH:MM:SS in quotes")

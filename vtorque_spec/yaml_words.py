@@ -20,6 +20,8 @@ PROBLEMS: dict[str | None, tuple[str, str | None]] = {
     "block sequence entries are not allowed in this context": (
         "a list item cannot start here", "put it on a line of its own, or write `[one, two]`"),
     "did not find expected '-' indicator": ("the list cannot go on like this", "start each item with `- `"),
+    "found unexpected ':'": (
+        "a `:` cannot stand here", "put a value that holds a colon in quotes, or write `key: value`, with a space"),
     "did not find expected node content": ("a key or a value is missing here", None),
     "did not find expected comment or line break": (
         "nothing can follow here", "start the text on the next line, indented"),

@@ -133,6 +133,21 @@ def test_a_limit_that_leaves_the_default_of_one_branch_out(tmp_path: Path) -> No
     assert finding == ("VT0703", 1, "the default of `memory` is 8GiB, at most 4GiB is allowed")
 
 
+def test_a_default_of_a_branch_that_a_limit_for_all_leaves_out(tmp_path: Path) -> None:
+    policy = f"""
+        properties: {{vcpus: {{maximum: 8}}}}
+        if: {STUDENTS}
+        then: {{properties: {{vcpus: {{default: 12}}}}}}
+        """
+    (finding,) = lint(write_site(tmp_path, policy))
+    assert finding == ("VT0703", 4, "the default of `vcpus` is 12, at most 8 is allowed")
+
+
+def test_a_policy_that_does_not_load_is_not_counted(tmp_path: Path) -> None:
+    exit_code, _, errors = run(write_site(tmp_path, "properties: {vcpus: {maximun: 4}}"))
+    assert (exit_code, errors) == (1, "the policy does not load: 1 error, 0 warnings\n")
+
+
 def test_a_limit_inside_a_default_mapping(tmp_path: Path) -> None:
     policy = """\
         properties:

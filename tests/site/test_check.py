@@ -126,6 +126,14 @@ def test_files_that_nothing_reads(tmp_path: Path) -> None:
     ]
 
 
+def test_a_policy_that_cannot_be_read_says_nothing_of_the_files_it_refers_to(tmp_path: Path) -> None:
+    root = site(tmp_path)
+    (root / "policy.yaml").write_text("$ref: rules/a.yaml\nproperties: {vcpus: {maximum: 4}\n")
+    (root / "rules").mkdir()
+    (root / "rules/a.yaml").write_text("properties:\n  vcpus: {maximum: 4}\n")
+    assert found(root) == []  # reading the site tells what is wrong with the policy
+
+
 def test_a_directory_that_is_no_site_has_its_near_misses_named_only(tmp_path: Path) -> None:
     (tmp_path / "other.yaml").write_text("x: 1\n")
     (tmp_path / "sites.yaml").write_text("x: 1\n")

@@ -34,7 +34,7 @@ def command(directory: Path | None, form: str, site: Path | None) -> int:
         print_findings(items, err=False)
         errors = sum(item.severity.value == "error" for item in items)
         counts = f"{_count(errors, 'error')}, {_count(len(items) - errors, 'warning')}"
-        click.echo(f"{_count(len(files), 'policy file')}: {counts}", err=True)
+        click.echo(f"{_count(len(files), 'policy file') if found else 'the policy does not load'}: {counts}", err=True)
     else:
         from vtorque_spec.sources import Sources
 

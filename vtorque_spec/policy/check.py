@@ -4,12 +4,13 @@ What is valid but can hardly be meant is told by `vtorque policy lint` (vtorque_
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 from vtorque_spec.diagnostics import Code, Report, near_miss
 from vtorque_spec.document import Document, Path
-from vtorque_spec.policy.rules import walk
+from vtorque_spec.policy.rules import DEPTH_LIMIT, TooDeepError, walk
 from vtorque_spec.policy.vocabulary import (
     CODE_PATTERN,
     CONTEXT,
@@ -23,21 +24,45 @@ from vtorque_spec.policy.vocabulary import (
 from vtorque_spec.site.policy_files import ROOT_URI, PolicyFiles
 from vtorque_spec.spec import JobSpec
 from vtorque_spec.spec.fields import ANY, all_fields, job_field, members_of_model
-from vtorque_spec.spec.parse import label, shorten, value_at
+from vtorque_spec.spec.parse import label, shorten
 from vtorque_spec.units import QuantityError, parse_duration, parse_size
+
+At = tuple[str, Path]
+"""A file's URI, and a place in it."""
 
 
 def check_policy(files: PolicyFiles, report: Report) -> None:
     """Add every finding of the site's own files; the shipped ones are right."""
     before = len(report.items)
-    places = {(uri, path) for uri, document in files.files.items() for path, _ in _everywhere(document.data, ())}
+    leads = {
+        (uri, path): _leads(files, uri, path, schema)
+        for uri, document in files.files.items()
+        for path, schema in _everywhere(document.data, ())
+    }
     for uri, document in files.files.items():
         if uri.startswith(ROOT_URI):
             for path, schema in _everywhere(document.data, ()):
                 _check_schema(files, uri, path, schema, report)
-                _check_reference(files, uri, path, schema, places, report)
-    if len(report.items) == before:
+                _check_reference(files, uri, path, schema, leads, report)
+    if len(report.items) == before and not _too_large(files, report):
         _check_fields(files, report)
+
+
+PLACES_LIMIT = 10_000
+"""More subschemas than a policy has, each counted as often as it is referred to."""
+
+
+def _too_large(files: PolicyFiles, report: Report) -> bool:
+    """References can multiply: a few lines that refer to one another twice each would take forever."""
+    try:
+        place = next(islice(walk(files), PLACES_LIMIT, None), None)
+        message = f"the references lead to more than {PLACES_LIMIT} schemas"
+    except TooDeepError as error:
+        place, message = error.place, f"the references lead through more than {DEPTH_LIMIT} schemas"
+    if place is not None:
+        hint = "let fewer schemas refer to one another"
+        report.add(Code.POLICY_SCHEMA, message, place.document.span(place.path), help=hint)
+    return place is not None
 
 
 def _everywhere(schema: Any, path: Path) -> Iterator[tuple[Path, Any]]:
@@ -87,40 +112,42 @@ def _check_patterns(members: dict[str, Any], path: Path, document: Document, rep
 
 
 def _check_reference(
-    files: PolicyFiles, uri: str, path: Path, schema: Any, places: set[tuple[str, Path]], report: Report
+    files: PolicyFiles, uri: str, path: Path, schema: Any, leads: Mapping[At, list[At]], report: Report
 ) -> None:
     """A `$ref` must lead to a schema, and not back to itself."""
     reference = schema.get("$ref") if isinstance(schema, dict) else None
     if not isinstance(reference, str):
         return
-    if files.target(uri, reference) not in places:
+    if files.target(uri, reference) not in leads:
         _nowhere(files, uri, reference, (*path, "$ref"), report)
-    elif _returns(files, uri, path):
+    elif _returns(leads, (uri, path)):
         message = f"`{reference}` leads back to here without looking into the value: nothing could be decided"
         report.add(Code.POLICY_SCHEMA, message, files.files[uri].span((*path, "$ref")), help="break the circle")
 
 
-def _returns(files: PolicyFiles, uri: str, path: Path) -> bool:
-    """Whether a schema's references lead back to it while still being about the same value."""
-    seen: set[tuple[str, Path]] = set()
-    waiting = [(uri, path)]
+def _leads(files: PolicyFiles, uri: str, path: Path, schema: Any) -> list[At]:
+    """Return the schemas that a schema leads to while still being about the same value."""
+    found = [(uri, (*path, *below)) for below, _ in subschemas(schema) if below[0] not in INSIDE]
+    reference = schema.get("$ref") if isinstance(schema, dict) else None
+    target = files.target(uri, reference) if isinstance(reference, str) else None
+    return [*found, target] if target else found
+
+
+def _returns(leads: Mapping[At, list[At]], start: At) -> bool:
+    """Whether a schema leads back to itself."""
+    seen: set[At] = set()
+    waiting = [start]
     while waiting:
-        here = waiting.pop()
-        schema: Any = value_at(files.files[here[0]].data, here[1])
-        found = [(here[0], (*here[1], *below)) for below, _ in subschemas(schema) if below[0] not in INSIDE]
-        reference = schema.get("$ref") if isinstance(schema, dict) else None
-        target = files.target(here[0], reference) if isinstance(reference, str) else None
-        found += [target] if target else []
-        if (uri, path) in found:
-            return True
+        found = leads.get(waiting.pop(), [])
         waiting += [one for one in found if one not in seen]
         seen.update(found)
-    return False
+    return start in seen
 
 
 def _nowhere(files: PolicyFiles, uri: str, reference: str, path: Path, report: Report) -> None:
     document = files.files[uri]
-    defined = [f"#/$defs/{name}" for name in document.data.get("$defs", {})]
+    named = document.data.get("$defs")
+    defined = [f"#/$defs/{name}" for name in named] if isinstance(named, dict) else []
     meant = near_miss(reference, defined)
     hint = f"write `{meant}`" if meant else "the schemas to refer to stand below `$defs`"
     report.add(Code.POLICY_SCHEMA, f"`{reference}` leads to no schema", document.span(path), help=hint)
@@ -191,16 +218,17 @@ def _wrong_text(shape: Shape, value: Any) -> Wrong:
         elif shape == "pattern":
             re.compile(value)
         elif shape == "nodes":
-            from ClusterShell.NodeSet import NodeSet, NodeSetException
+            from vtorque_spec.site.nodes import read_nodes  # ClusterShell is loaded where node sets are
 
-            try:
-                NodeSet(value)
-            except NodeSetException as error:
-                return f"{shorten(value)} is no node set: {error}", "write it as in n[001-128]"
+            found = read_nodes(value)
+            if isinstance(found, str):
+                return f"{shorten(value)} is no node set: {found}", "write it as in n[001-128]"
     except QuantityError as error:
         return str(error), error.help
-    except re.error as error:
+    except (re.error, OverflowError) as error:
         return f"{shorten(value)} is no regular expression: {error}", None
+    except RecursionError:
+        return f"{shorten(value)} is no regular expression: too deeply nested", None
     if shape == "code" and not re.fullmatch(CODE_PATTERN, value):
         return f"{shorten(value)} is no code of a site", "write it as in HLRS012: capital letters, digits, - and _"
     return None

@@ -209,13 +209,10 @@ def _image_in(validator: Any, allowed: list[str], instance: Any, schema: Any) ->
 def _node_set_in(validator: Any, allowed: str, instance: Any, schema: Any) -> Iterator[ValidationError]:
     if not isinstance(instance, str):
         return
-    from ClusterShell.NodeSet import NodeSet, NodeSetException
+    from vtorque_spec.site.nodes import read_nodes
 
-    try:
-        fits = NodeSet(instance).issubset(NodeSet(allowed))
-    except NodeSetException:
-        fits = False
-    if not fits:
+    nodes, others = read_nodes(instance), read_nodes(allowed)
+    if isinstance(nodes, str) or isinstance(others, str) or not nodes.issubset(others):
         yield ValidationError("is another host")
 
 

@@ -80,8 +80,22 @@ class PolicyRule:
         return Severity.WARNING if self.place.said("severity") == "warning" else Severity.ERROR
 
 
+DEPTH_LIMIT = 100
+"""So many schemas lead to one another at most; what walks or evaluates them is recursive."""
+
+
+class TooDeepError(Exception):
+    """The schemas at `place` lead through more others than DEPTH_LIMIT. None of a policy that was checked do."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+
+
 def walk(files: PolicyFiles) -> Iterator[Place]:
-    """Yield every subschema that applies, layer by layer, through references, in the order of the files."""
+    """Yield every subschema that applies, layer by layer, through references, in the order of the files.
+
+    Raises TooDeepError.
+    """
     for uri in files.layers:
         document = files.files[uri]
         yield from below(files, Place(uri, document, (), document.data, about=_about({}, document.data)))
@@ -120,6 +134,8 @@ def _walk(files: PolicyFiles, place: Place, seen: frozenset[tuple[str, Path]]) -
     if not isinstance(place.schema, dict):
         return
     here = (place.uri, place.path)
+    if len(seen) >= DEPTH_LIMIT:
+        raise TooDeepError(place)
     if here in seen:  # a schema of trees, which refers to itself: its rules are listed once
         return
     for below, schema in subschemas(place.schema):

@@ -1,24 +1,38 @@
 """Values and limits of the normal form as people write them."""
 
+from collections.abc import Callable
 from typing import Any
 
 from vtorque_spec.document import Path
 from vtorque_spec.spec.fields import job_field
-from vtorque_spec.units import print_duration, print_size
+from vtorque_spec.units import QuantityError, parse_duration, parse_size, print_duration, print_size
 
 
 def shown(path: Path, value: Any) -> str:
-    """Return a value of the field at `path`: sizes and durations with their unit, lists with commas."""
+    """Return a value of the field at `path`: sizes and durations with their unit, lists with commas.
+
+    A quantity that the policy writes with another unit is shown as the same number of a job is.
+    """
     if isinstance(value, list):
         return ", ".join(shown(path, item) for item in value)
     if isinstance(value, dict):
         return str(value["name"]) if isinstance(value.get("name"), str) else "a mapping"
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, int) and path and path[0] != "context":
-        field = job_field(path)
-        if field is not None and field.kind == "size" and value > 0:
-            return print_size(value)
-        if field is not None and field.kind == "duration" and value > 0:
-            return print_duration(value)
+    field = job_field(path) if isinstance(value, int | str) and path and path[0] != "context" else None
+    if field is not None and field.kind in _QUANTITIES:
+        read, printed = _QUANTITIES[field.kind]
+        number = _number(read, value)
+        return printed(number) if number > 0 else str(value)
     return "nothing" if value is None else str(value)
+
+
+_QUANTITIES = {"size": (parse_size, print_size), "duration": (parse_duration, print_duration)}
+
+
+def _number(read: Callable[[str], int], value: int | str) -> int:
+    """Return a quantity in bytes or seconds, 0 for a text that is none."""
+    try:
+        return read(value) if isinstance(value, str) else value
+    except QuantityError:
+        return 0

@@ -144,13 +144,15 @@ def _check_images(files: Files, report: Report) -> None:
 def _check_unread(root: Path, report: Report) -> None:
     """Name the data files that nothing reads, and directories that seem misspelt.
 
-    Hidden files, and what is not YAML or JSON (a README), are left alone. A directory that is no site has only its near
-    misses named.
+    Hidden files, and what is not YAML or JSON (a README), are left alone. A directory that is no site, or whose policy
+    cannot be read, has only its near misses named.
     """
-    used = {Path(document.name) for document in policy_of(root, Report()).files.values()}
+    unreadable = Report()
+    used = {Path(document.name) for document in policy_of(root, unreadable).files.values()}
+    known = (root / "site.yaml").is_file() and not unreadable.failed
     for path in _unread(root):
         meant = _meant(root, path)
-        if path in used or not (meant or (root / "site.yaml").is_file()):
+        if path in used or not (meant or known):
             continue
         hint = f"rename it to `{meant}`" if meant else "remove it, or refer to it from policy.yaml by `$ref`"
         message = f"nothing reads the {'directory' if path.is_dir() else 'file'} `{path.relative_to(root)}`"

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from itertools import combinations
 from math import prod
 
@@ -20,7 +21,7 @@ def check_nodes(classes: Mapping[str, NodeClass], document: Document, report: Re
     sets = {}
     for name, said in classes.items():
         if said.nodes is not None:
-            found = _read(said.nodes)
+            found = read_nodes(said.nodes)
             if isinstance(found, NodeSet):
                 sets[name] = found
             else:
@@ -37,8 +38,11 @@ def check_nodes(classes: Mapping[str, NodeClass], document: Document, report: Re
             report.add(Code.NODES_TWICE, message, place, notes=notes, help=hint)
 
 
-def _read(text: str) -> NodeSet | str:
-    """Return the nodes, or why the text is none."""
+@lru_cache(maxsize=8)
+def read_nodes(text: str) -> NodeSet | str:
+    """Return the nodes, not to be changed, or why the text is none. Groups are none: looking them up runs programs."""
+    if "@" in text:
+        return "groups are not known here"
     if _at_most(text) > NODES_LIMIT:
         return f"it has more than {NODES_LIMIT} nodes"
     try:

@@ -1,8 +1,11 @@
 """The files of a policy: its layers, and what they refer to. What stands in them is judged by vtorque_spec.policy."""
 
+import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path as FilePath
+from posixpath import normpath
 from typing import Any
 
 from vtorque_spec import data
@@ -30,7 +33,7 @@ class PolicyFiles:
     def target(self, base: str, reference: str) -> tuple[str, Path] | None:
         """Return the file and the place that a `$ref` in the file `base` leads to; None where there is nothing."""
         uri, fragment = _absolute(base, reference)
-        if uri not in self.files:
+        if uri not in self.files or (fragment and not fragment.startswith("/")):
             return None
         from urllib.parse import unquote
 
@@ -38,7 +41,7 @@ class PolicyFiles:
         path: Path = ()
         for part in fragment.split("/")[1:]:
             name: str | int = unquote(part).replace("~1", "/").replace("~0", "~")
-            name = int(name) if isinstance(found, list) and str(name).isdecimal() else name
+            name = int(name) if isinstance(found, list) and re.fullmatch("[0-9]{1,6}", str(name)) else name
             try:
                 found, path = found[name], (*path, name)
             except (KeyError, IndexError, TypeError):
@@ -47,23 +50,34 @@ class PolicyFiles:
 
 
 def _absolute(base: str, reference: str) -> tuple[str, str]:
-    """Return the URI of the file and the fragment. A URN has no directory: only a fragment is relative to it."""
-    from urllib.parse import urldefrag, urljoin  # a policy without references does not pay for it
+    """Return the URI of the file and the fragment. A URN has no directory: only a fragment is relative to it.
 
-    if base.startswith(ROOT_URI):
-        return urldefrag(urljoin(base, reference))
-    return urldefrag(base + reference if reference.startswith("#") else reference)
+    A file has one URI, however its name is written (`%2e/a.yaml`), or it would be read again and again.
+    """
+    from urllib.parse import quote, unquote, urldefrag, urljoin  # a policy without references does not pay for it
+
+    try:
+        if not base.startswith(ROOT_URI):
+            return urldefrag(base + reference if reference.startswith("#") else reference)
+        uri, fragment = urldefrag(urljoin(base, reference))
+    except ValueError:  # such as http://[x
+        return reference, ""
+    if uri.startswith(ROOT_URI):
+        uri = ROOT_URI + quote(normpath(unquote(uri.removeprefix(ROOT_URI))))
+    return uri, fragment
 
 
 def read_policy(root: FilePath, name: FilePath, shown: FilePath, report: Report) -> PolicyFiles:
     """Read the base policy, the file `name` of a site's directory where it has one, and what they refer to.
 
+    A `name` that is there and cannot be read, such as a broken link, is a finding: else no rule would hold.
+
     `shown` is how findings call the directory. A reference that leads nowhere is a finding.
     """
     reader = _Reader(root, shown, report)
     layers = [BASE_URI] if reader.add(BASE_URI, data.schemas() / "base-policy.yaml", "schemas/base-policy.yaml") else []
-    uri = ROOT_URI + name.as_posix()
-    if (root / name).is_file() and reader.add(uri, root / name, str(shown / name)):
+    uri, _ = _absolute(ROOT_URI, name.as_posix())
+    if os.path.lexists(root / name) and reader.add(uri, root / name, str(shown / name)):
         layers.append(uri)
     contents = [_without_fractions(reader.files[uri].data) for uri in layers]
     others = {uri: _without_fractions(file.data) for uri, file in sorted(reader.files.items()) if uri not in layers}
@@ -78,15 +92,21 @@ class _Reader:
         self.files: dict[str, Document] = {}
 
     def add(self, uri: str, path: FilePath, name: str) -> bool:
-        document = read(path, self.report, name)
-        if document is None:
-            return False
-        self.files[uri] = document
-        for place, reference in references(document.data):
-            self._follow(uri, document, place, reference)
-        return True
+        """Read a file and all that it refers to; return whether the file itself can be read."""
+        waiting = [(uri, path, name)]
+        while waiting:
+            found, path, name = waiting.pop()
+            document = None if found in self.files else read(path, self.report, name)
+            if document is not None:
+                self.files[found] = document
+                for place, reference in references(document.data):
+                    waiting += self._follow(found, document, place, reference)
+        return uri in self.files
 
-    def _follow(self, base: str, document: Document, place: Path, reference: str) -> None:
+    def _follow(
+        self, base: str, document: Document, place: Path, reference: str
+    ) -> Iterator[tuple[str, FilePath, str]]:
+        """Yield the file that a reference leads to, if it is to be read."""
         from urllib.parse import unquote
 
         uri, _ = _absolute(base, reference)
@@ -94,13 +114,13 @@ class _Reader:
             return
         relative = unquote(uri.removeprefix(ROOT_URI))
         path = self.root / relative
-        if not uri.startswith(ROOT_URI) or not path.is_file():
+        if not uri.startswith(ROOT_URI) or not os.path.isfile(path):  # unlike Path.is_file, also for a name too long
             self._nowhere(document, place, reference)
         elif not path.resolve().is_relative_to(self.root.resolve()):
             message = f"`{reference}` leads out of the site's directory"
             self.report.add(Code.POLICY_SCHEMA, message, document.span(place), help="keep the policy's files inside it")
         else:
-            self.add(uri, path, str(self.shown / relative))
+            yield uri, path, str(self.shown / relative)
 
     def _nowhere(self, document: Document, place: Path, reference: str) -> None:
         found = sorted(str(path.relative_to(self.root)) for path in self.root.rglob("*.yaml"))

@@ -3,6 +3,7 @@
 import types
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt
@@ -52,6 +53,7 @@ def members_of_model(model: type[BaseModel], path: Path = ()) -> dict[str, Field
     return {name: _of_info((*path, name), info) for name, info in model.model_fields.items()}
 
 
+@lru_cache(maxsize=1024)
 def job_field(path: Path) -> Field | None:
     """Return the field at a path of the normal form; None when a job has no such field. ``()`` is no field."""
     known: dict[str, Field] = members_of_model(JobSpec)

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from vtorque_spec.diagnostics import Code, Note, Span
+from vtorque_spec.diagnostics import Code, Note, Severity, Span
 from vtorque_spec.document import Path
 from vtorque_spec.policy.lint.values import never
 from vtorque_spec.policy.lint.view import (
@@ -43,7 +43,8 @@ _NARROWS = "a branch can only narrow what holds for all: put the limit of all ot
 
 def check(view: View) -> None:
     """Look at the rules of each field, once without condition and once under each set of conditions."""
-    by_field = view.rules_by_field()
+    told = view.rules_by_field()  # a warning refuses no value
+    by_field = {path: [rule for rule in rules if rule.severity is Severity.ERROR] for path, rules in told.items()}
     for path, rules in by_field.items():
         field = field_at(path)
         for together in together_in(rules) if field is not None else ():
@@ -167,7 +168,8 @@ def _members(view: View, by_field: dict[Path, list[PolicyRule]]) -> None:
                     message = f"every job is refused: the language itself requires `{name_of(path)}`"
                     _tell(view, message, [rule], "a member that is required cannot be switched off")
     for place in view.own:
-        if place.schema.get("additionalProperties") is False and not place.tested:
+        refuses = not place.tested and place.said("severity") != "warning"
+        if refuses and place.schema.get("additionalProperties") is False:
             _closed(view, place)
 
 
@@ -192,9 +194,11 @@ def _closed(view: View, place: Place) -> None:
         return
     field = job_field(place.field)
     members = members_of_model(JobSpec) if not place.field else field.members() if field else {}
-    always = [name for name, member in members.items() if member.required] + ([] if place.field else ["context"])
-    refused = [f"`{name}`" for name in always if name not in place.schema.get("properties", {})]
+    needed = [name for name, member in members.items() if member.required] + ([] if place.field else ["context"])
+    refused = [f"`{name}`" for name in needed if name not in place.schema.get("properties", {})]
     if refused:
-        message = f"every job is refused: `additionalProperties: false` does not let {', '.join(refused)} through"
+        always = not place.conditions and (not place.field or (field is not None and field.required))
+        jobs = "every job is" if always else "all jobs that this applies to are"
+        message = f"{jobs} refused: `additionalProperties: false` does not let {', '.join(refused)} through"
         span = place.document.key_span((*place.path, "additionalProperties"))
         view.add(Code.POLICY_CONTRADICTION, message, span, "switch single members off: `properties: {NAME: false}`")

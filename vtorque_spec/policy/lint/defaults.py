@@ -94,14 +94,17 @@ def _limit(view: View, rule: PolicyRule, used: list[Place]) -> None:
 
 
 def _in_force(view: View, rule: PolicyRule, used: list[Place]) -> Iterator[Place]:
-    """Yield the default of the rule's field, and of each mapping around it, that a job gets where the rule applies.
+    """Yield the defaults of the rule's field, and of each mapping around it, that jobs get where the rule applies.
 
-    A rule under a condition about its own field says what jobs are meant: those are not the ones that got the default.
+    That is the default of the rule's own conditions, and that of each branch further in. A rule under a condition about
+    its own field says what jobs are meant: those are not the ones that got the default.
     """
     field, conditions = rule.place.field or (), conditions_of(rule.place)
     if any(field in tests(view, condition) for condition in rule.place.conditions):
         return
     for end in range(len(field), 0, -1):
+        inner = [one for one in used if one.field == field[:end] and conditions_of(one) > conditions]
+        yield from {conditions_of(one): one for one in inner}.values()
         found = [one for one in used if one.field == field[:end] and conditions_of(one) <= conditions]
         deepest = max((len(conditions_of(one)) for one in found), default=0)
         found = [one for one in found if len(conditions_of(one)) == deepest]
