@@ -152,6 +152,15 @@ def test_the_branch_that_applies_is_named(make: Make) -> None:
     ]
 
 
+def test_a_combination_that_is_not_allowed_stands_at_a_member(make: Make) -> None:
+    at = make(
+        "not: {properties: {pinning: {properties: {mode: {const: map}}}, vcpus: {const: 1}}, required: [pinning]}"
+    )
+    (item,) = check(MINIMAL + "pinning: {map: [0]}\nvcpus: 1\n", at=at)[1].items
+    assert item.span is not None
+    assert (item.span.line, item.message) == (6, "the combination is not allowed")
+
+
 def test_of_several_cases_the_closest_is_told(make: Make) -> None:
     at = make(
         """\
@@ -211,6 +220,31 @@ class TestDefaultsOfBranches:
         found, _ = check(MINIMAL, at=at, by=replace(CONTEXT, groups=()))
         assert found is not None
         assert found.job.vcpus == 3
+
+    def test_one_may_lead_to_another(self, make: Make) -> None:
+        at = make(
+            """\
+            allOf:
+              - if: {properties: {context: {properties: {queue: {const: short}}, required: [queue]}}}
+                then: {properties: {batch: {properties: {walltime: {default: 10 min, maxDuration: 30 min}}}}}
+              - if: {properties: {context: {properties: {groups: {contains: {const: users}}}}}}
+                then: {properties: {batch: {properties: {queue: {default: short}}}}}
+            """
+        )
+        batch = checked(MINIMAL, at=at).job.batch
+        assert (batch.queue, batch.walltime_s) == ("short", 600)
+
+    def test_two_that_disagree_one_after_the_other(self, make: Make) -> None:
+        at = make(
+            """\
+            allOf:
+              - if: {properties: {vcpus: {const: 1}}}
+                then: {properties: {vcpus: {default: 2}}}
+              - if: {properties: {vcpus: {const: 2}}}
+                then: {properties: {vcpus: {default: 3}}}
+            """
+        )
+        assert [code for code, _ in findings("", at)] == ["VT0707"]
 
     def test_conditions_see_quantities(self, make: Make) -> None:
         at = make(self.POLICY)

@@ -94,10 +94,14 @@ def _check_schema(files: PolicyFiles, uri: str, path: Path, schema: Any, report:
             report.add(Code.POLICY_SCHEMA, message, document.key_span((*path, keyword)), help="add `if`")
 
 
+_OTHER_WORDS = {"definitions": "$defs", "elif": "else: {if: ...}", "elseif": "else: {if: ...}"}
+
+
 def _unknown(keyword: str, path: Path, document: Document, report: Report) -> None:
-    meant = near_miss(keyword, KEYWORDS)
+    meant = _OTHER_WORDS.get(keyword) or near_miss(keyword, KEYWORDS)
     hint = f"write `{meant}`" if meant else "docs/policy.md lists the keywords of a policy"
-    field = job_field((*(part for part in path[:-1] if part != "properties"), keyword))
+    names = [path[index + 1] for index, part in enumerate(path[:-2]) if part == "properties"]
+    field = job_field((*names, keyword))
     if field is not None:
         hint = f"a member of the job stands below `properties`: write `properties: {{{keyword}: ...}}`"
     report.add(Code.POLICY_KEYWORD, f"the keyword `{keyword}` is not known", document.key_span(path), help=hint)
@@ -263,6 +267,14 @@ def _unit_hint(value: Any) -> str | None:
 
 
 def _needs(what: str, value: Any, hint: str | None = None) -> Wrong:
+    if value == []:
+        return f"the list is empty, {what} is needed", hint or "name one at least, or remove the line"
+    if what.startswith("a list") and isinstance(value, str | int):
+        hint = hint or f"write [{value}]"
+    if what.startswith(("a number", "a whole number")) and isinstance(value, str) and value.isdecimal():
+        hint = hint or f"write {value} without quotes"
+    if what == "a schema" and not isinstance(value, list):
+        hint = hint or f"write {{const: {value}}}"
     return f"{shorten(value)} is given, {what} is needed", hint
 
 

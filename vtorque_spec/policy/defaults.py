@@ -1,7 +1,8 @@
 """Fill what a job leaves open from the policy's `default` keywords, remembering which line set what.
 
 First those that hold always, layer by layer, the last one winning; then those of the `then` and `else` branches that
-apply to the result. An object's inner defaults apply only where the object is.
+apply to the result, again and again until nothing new is set: a branch may set the queue that another one asks for.
+What a branch has set stays. An object's inner defaults apply only where the object is.
 """
 
 import copy
@@ -46,11 +47,13 @@ def fill_defaults(
     filler = _Filler(policy, copy.deepcopy(normal.data), report)
     filler.fill([filler.layer(uri) for uri in policy.layers], filler.data, ())
     effective = filler.effective()
-    if effective is None or not has_conditional_defaults(policy):
-        return effective
-    filler.data = copy.deepcopy(effective.data)
-    filler.fill_branches(holds_for(effective))
-    return None if report.failed else filler.effective()
+    while effective is not None and has_conditional_defaults(policy):
+        filler.data, before = copy.deepcopy(effective.data), set(filler.by_branch)
+        filler.fill_branches(holds_for(effective))
+        effective = None if report.failed else filler.effective()
+        if set(filler.by_branch) == before:
+            break
+    return effective
 
 
 class _Filler:
@@ -59,7 +62,7 @@ class _Filler:
     def __init__(self, policy: PolicyFiles, data: dict[str, Any], report: Report) -> None:
         self.policy, self.data, self.report = policy, data, report
         self.origins: dict[Path, Origin] = {}
-        self.by_branch: set[Path] = set()
+        self.by_branch: dict[Path, _Schema] = {}
 
     def layer(self, uri: str) -> _Schema:
         return _Schema(uri, (), self.policy.files[uri].data)
@@ -95,7 +98,7 @@ class _Filler:
     def set(self, data: dict[str, Any], name: str, path: Path, found: list[_Schema], *, branch: bool) -> None:
         here = (*path, name)
         if branch:
-            self.disagreement(here, found)
+            self.disagreement(here, [*([self.by_branch[here]] if here in self.by_branch else []), *found])
         if name in data and not (branch and here in self.origins and here not in self.by_branch):
             return
         last = found[-1]
@@ -103,7 +106,7 @@ class _Filler:
         self.origins = {at: origin for at, origin in self.origins.items() if at[: len(here)] != here}
         self.origins[here] = Origin(self.policy.files[last.uri], last.path)
         if branch:
-            self.by_branch.add(here)
+            self.by_branch = {at: one for at, one in self.by_branch.items() if at[: len(here)] != here} | {here: last}
 
     def disagreement(self, path: Path, found: list[_Schema]) -> None:
         first = found[0]

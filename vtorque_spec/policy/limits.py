@@ -11,7 +11,7 @@ from vtorque_spec.document import Path
 from vtorque_spec.policy import Context, Effective
 from vtorque_spec.policy.defaults import Holds
 from vtorque_spec.policy.evaluate import Evaluator, Unknown, evaluator
-from vtorque_spec.policy.rules import PolicyRule
+from vtorque_spec.policy.rules import Place, PolicyRule, below
 from vtorque_spec.policy.sentences import best_case, case_sentence, other_cases
 from vtorque_spec.policy.values import shown
 from vtorque_spec.policy.vocabulary import CONTEXT
@@ -71,10 +71,21 @@ def _violation(error: ValidationError, rules: Evaluator, job: Effective, normal:
     hint = rule.place.said("help") if rule else None
     origin = job.origin(path)
     if origin is None or path in normal.spans or inner.validator in ABSENCE:
-        report.add(Code.POLICY, message, normal.at(path), notes=notes, help=hint, rule=about)
+        span = normal.at(path or _meant(rule, rules, normal))
+        report.add(Code.POLICY, message, span, notes=notes, help=hint, rule=about)
     else:
         message = own or f"the default of {message}"
         report.add(Code.POLICY_DEFAULT, message, origin.span, notes=notes, help=hint, rule=about)
+
+
+def _meant(rule: PolicyRule | None, rules: Evaluator, normal: NormalForm) -> Path:
+    """Of a `not` about the job as a whole, the first member that it speaks of and the job says."""
+    if rule is None or rule.keyword != "not":
+        return ()
+    place = rule.place
+    alone = Place(place.uri, place.document, place.path, {"not": rule.limit}, ())
+    spoken_of = [inner.field for inner in below(rules.policy, alone) if inner.field]
+    return next((field for field in reversed(spoken_of) if field in normal.spans), ())
 
 
 ABSENCE = ("required", "dependentRequired", "minItems", "minProperties", "contains")

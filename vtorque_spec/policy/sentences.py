@@ -107,7 +107,7 @@ def sentence(error: ValidationError) -> str:
         "contains": f"{what} lacks an item that the rule asks for",
         "minContains": f"{what} has too few items that the rule asks for, at least {limit} are needed",
         "maxContains": f"{what} has too many items that the rule counts, at most {limit} are allowed",
-        "not": f"{what} is {_value(path, value)}, which is not allowed",
+        "not": f"{what} is {_value(path, value)}, which is not allowed" if path else "the combination is not allowed",
         "oneOf": f"{what} fits several cases of the rule, of which only one may",
         "propertyNames": f"{what} is a name that is not allowed",
     }

@@ -116,6 +116,8 @@ def _add_as_site_file(found: Report, report: Report) -> None:
     """What is wrong with a file of the site is not the job's fault, so it has a code of its own."""
     for item in found.items:
         hint = item.help
+        if item.code is Code.EMPTY_FILE:
+            hint = "write what it is for, or remove the file"
         if item.code is Code.NO_VALUE and re.search(r"\.[0-9-]+`", item.message):
             hint = "within braces a comma ends the value: write a list, as in cpus: [0-3, 8-11]"
         report.items.append(Diagnostic(Code.SITE_FILE, item.message, item.span, item.notes, hint))

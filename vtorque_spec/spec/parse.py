@@ -230,6 +230,9 @@ def reason(item: Any) -> str:
         return "the language has no such key"
     if kind == "literal_error":
         return f"{shorten(item['input'])} is not one of {', '.join(_words(item['ctx']))}"
+    if kind in _BOUNDS:
+        words, member = _BOUNDS[kind]
+        return f"{shorten(item['input'])} is given, {words} {item['ctx'][member]} is allowed"
     return f"{_KINDS[kind]} is needed, not {shorten(item['input'])}" if kind in _KINDS else str(item["msg"])
 
 
