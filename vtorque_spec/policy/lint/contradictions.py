@@ -51,6 +51,7 @@ def check(view: View) -> None:
             if field is not None and not _bounds(view, field, together):
                 _lengths(view, field, together)
                 _words(view, field, together)
+                _images(view, field, together)
     _members(view, by_field)
 
 
@@ -117,6 +118,17 @@ def _lengths(view: View, field: Field, rules: list[PolicyRule]) -> None:
         if lower.limit > upper.limit and newest in (conditions_of(lower.place), conditions_of(upper.place)):
             message = f"no value of `{name_of(field.path)}` fits: `{least}` is {lower.limit}, `{most}` is {upper.limit}"
             _tell(view, message, [lower, upper], _APART)
+
+
+def _images(view: View, field: Field, rules: list[PolicyRule]) -> None:
+    """Find lists of images that each allow some, and together none of the catalogue."""
+    newest = conditions_of(rules[-1].place)
+    lists = [rule for rule in rules if rule.keyword == "imageIn"]
+    allowed = [{name for name in view.site.images if view.broken(rule, field.path, name) is None} for rule in lists]
+    if len(lists) < 2 or not all(allowed) or set.intersection(*allowed):
+        return
+    if newest in [conditions_of(rule.place) for rule in lists]:
+        _tell(view, "no image is in all of these lists", lists, _APART)
 
 
 def _words(view: View, field: Field, rules: list[PolicyRule]) -> None:
