@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from vtorque_spec.site.cpus import CpuList
+from vtorque_spec.site.siblings import Siblings
 from vtorque_spec.spec.base import Duration, Form, Items, Model, Name, Size, Word
 from vtorque_spec.spec.machine import Digest
 
@@ -57,7 +58,13 @@ class NumaCell(Model):
     """A NUMA cell of a node; it may lack CPUs or memory."""
 
     id: Annotated[int, Field(ge=0, le=1023)] = Field(description="the kernel's number of the cell")
+    socket: Annotated[int, Field(ge=0, lt=2**31)] | None = Field(
+        None, description="the kernel's number of the socket that its CPUs are in"
+    )
     cpus: CpuList | None = Field(None, description="its CPUs, by the kernel's numbers")
+    siblings: Siblings | None = Field(
+        None, description="which of its CPUs are threads of one core, as in 0-15+32-47; any other is a core of its own"
+    )
     memory: Size | None = Field(None, description="its memory")
     hugepages: dict[Literal["2MiB", "1GiB"], Annotated[int, Field(ge=1, lt=2**31)]] | None = Field(
         None, description="how many huge pages of each size are set aside"
@@ -65,6 +72,14 @@ class NumaCell(Model):
     distances: Items[Annotated[int, Field(ge=10, le=254)]] | None = Field(
         None, description="ACPI distances to each cell, in the order of `cells`"
     )
+
+
+class Device(Model):
+    """A device of a node that has a place."""
+
+    name: Word = Field(description="the kernel's name of it, as in eth0, mlx5_0 and nvme0; a GPU's PCI address")
+    kind: Literal["nic", "hca", "gpu", "nvme"] = Field(description="what it is; an hca is an InfiniBand adapter")
+    cell: Annotated[int, Field(ge=0, le=1023)] | None = Field(None, description="the id of the cell that it hangs on")
 
 
 class HostReserve(Model):
@@ -83,6 +98,7 @@ class NodeClass(Model):
     property: Word | None = Field(None, description="the batch system's word for the class (Torque: a node property)")
     topology: Topology | None = Field(None, description="sockets, cores of a socket, threads of a core")
     cells: Items[NumaCell] | None = Field(None, description="NUMA cells")
+    devices: Items[Device] | None = Field(None, description="devices, and the cells that they hang on")
     host_reserve: HostReserve | None = Field(None, description="what jobs are not given")
 
 
