@@ -212,6 +212,7 @@ USES = {
     ("schema", "policy"): {"jsonschema", "jinja2", "rich", "libvirt", "cryptography", "ClusterShell"},
     ("policy", "lint"): {"jinja2", "rich", "libvirt", "cryptography", "vtorque_runtime"},
     ("site", "check"): {"jinja2", "rich", "libvirt", "cryptography", "ClusterShell", "vtorque_runtime"},
+    ("site", "node-class", "--from-host"): {"jsonschema", "jinja2", "rich", "libvirt", "ClusterShell", "xml"},
     ("site", "show"): {"jsonschema", "jinja2", "rich", "libvirt", "cryptography", "ClusterShell", "vtorque_runtime"},
     ("policy", "test", str(SITE)): {"jinja2", "rich", "libvirt", "cryptography", "xml", "vtorque_runtime"},
     ("policy", "diff", str(SITE), str(SITE), str(EXAMPLES[0])): {"jinja2", "rich", "libvirt", "vtorque_runtime"},

@@ -27,6 +27,7 @@ WITHOUT_A_FILE = {
     "VT0748": "a disk with another digest: site/test_host.py makes one",
     "VT0750": "a file of policy.test, which lint does not read: review/test_cases.py makes some",
     "VT0751": "a comment that lint does not read: review/test_context.py makes some",
+    "VT0762": "a machine's description is no file of the site: site/test_probe.py makes some",
     "VT0805": "a baseline is no job file: lint/test_baseline.py writes some",
     "VT0806": "a job file that cannot be written: lint/test_mend.py makes one",
 }

@@ -118,6 +118,9 @@ class Code(Enum):
     IMAGE_CHANGED = ("VT0748", "the disk of an image is not the one of the catalogue")
     NO_CASE = ("VT0750", "a file of policy.test is no case")
     CASE_CONTEXT = ("VT0751", "the context that a job file names is not understood")
+    CORES = ("VT0760", "the cores and sockets of a node class do not fit together")
+    DEVICE_PLACE = ("VT0761", "a device of a node class has no place")
+    MACHINE = ("VT0762", "the description of a machine cannot be used")
 
     ALLOW_MALFORMED = ("VT0801", "a comment that allows findings is not understood")
     ALLOW_EXPIRED = ("VT0802", "the time of a comment that allows findings is over")

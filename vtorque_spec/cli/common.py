@@ -36,7 +36,7 @@ SITE_DIRECTORY: Callable[[Any], Any] = click.argument(
 _CONTEXT = (
     click.option("--as", "user", metavar="USER", help="Check as for this user. [default: you]"),
     click.option("--groups", metavar="NAMES", help="Check as for these groups, with commas. [default: the user's]"),
-    click.option("--queue", metavar="NAME", help="Check as for this queue, as qsub -q would say it. [default: the job's]"),
+    click.option("--queue", metavar="NAME", help="Check as for this queue (qsub -q). [default: the job's]"),
 )
 
 

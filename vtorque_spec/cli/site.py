@@ -1,6 +1,7 @@
-"""`vtorque site check [DIR]` and `vtorque site show [DIR]`."""
+"""`vtorque site check [DIR]`, `vtorque site show [DIR]` and `vtorque site node-class [NAME]`."""
 
 import json
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,13 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vtorque_spec.cli.common import SITE_DIRECTORY, SITE_OPTION, print_findings
+from vtorque_spec.cli.common import SITE_DIRECTORY, SITE_OPTION, finish, print_findings
 from vtorque_spec.render import formats
 
 if TYPE_CHECKING:
     from vtorque_spec.diagnostics import Report
     from vtorque_spec.site import Files
     from vtorque_spec.site.host import Progress
+    from vtorque_spec.site.probe.machine import Machine
+
+_DESCRIPTION = click.Path(path_type=Path, exists=True, dir_okay=False, allow_dash=True)
 
 
 @click.group()
@@ -78,6 +82,59 @@ def show(directory: Path | None, site: Path | None, form: str) -> None:
         _rich(site_tables.tables(facts))
     else:
         click.echo(site_tables.plain(site_tables.tables(facts)), nl=False)
+
+
+@command.command("node-class")
+@click.argument("name", metavar="[NAME]", default="node")
+@click.option("--from-host", is_flag=True, help="Describe this machine, from its /sys.")
+@click.option("--from-capabilities", metavar="FILE", type=_DESCRIPTION, help="What `virsh capabilities` printed.")
+@click.option("--from-lstopo", metavar="FILE", type=_DESCRIPTION, help="What `lstopo --of xml` printed (hwloc 2).")
+def node_class(name: str, from_host: bool, from_capabilities: Path | None, from_lstopo: Path | None) -> None:
+    """Print the entry of `node_classes` in site.yaml for a machine; NAME is what the class is called.
+
+    Cells, cores, threads, memory, huge pages and devices are the machine's. What jobs can be given is a suggestion.
+    FILE may be - for standard input. Write it on the node, outside of containers and cpusets that hide a part of it.
+
+    \b
+    vtorque site node-class --from-host thin
+    ssh n001 lstopo --of xml | vtorque site node-class --from-lstopo - thin
+    ssh n001 virsh -c qemu:///system capabilities | vtorque site node-class --from-capabilities - thin
+    """
+    from vtorque_spec.diagnostics import Code, Report, Span
+    from vtorque_spec.site.probe.entry import class_text
+    from vtorque_spec.site.probe.machine import ProbeError
+
+    if sum((from_host, from_capabilities is not None, from_lstopo is not None)) != 1:
+        raise click.UsageError("say one of --from-host, --from-capabilities FILE and --from-lstopo FILE")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", name):  # before it is written into YAML
+        raise click.UsageError(f"`{name}` is not a name: letters, digits, dots, _ and -, at most 63")
+    try:
+        found, source = _machine(from_capabilities, from_lstopo)
+        click.echo(class_text(found, name, source), nl=False)
+    except ProbeError as error:
+        report = Report()
+        place = None
+        if error.source and error.line:
+            place = Span(error.source, error.line, error.column, error.line, error.column)
+        report.add(Code.MACHINE, str(error), place, help=error.help)
+        finish(report)
+
+
+def _machine(capabilities: Path | None, lstopo: Path | None) -> "tuple[Machine, str]":
+    """Read the machine that was asked for; its name for findings comes with it."""
+    if capabilities is not None:
+        from vtorque_spec.site.probe import xml_file
+        from vtorque_spec.site.probe.capabilities import read_capabilities
+
+        return read_capabilities(xml_file.read(capabilities), str(capabilities)), str(capabilities)
+    if lstopo is not None:
+        from vtorque_spec.site.probe import xml_file
+        from vtorque_spec.site.probe.lstopo import read_lstopo
+
+        return read_lstopo(xml_file.read(lstopo), str(lstopo)), str(lstopo)
+    from vtorque_spec.site.probe.sysfs import read_sysfs
+
+    return read_sysfs(), "this machine"
 
 
 def _print(report: "Report", form: str, root: Path, files: "Files | None") -> None:

@@ -11,7 +11,7 @@ def check_facts(facts: SiteFile, document: Document, report: Report) -> None:
         hint = "describe one class at least, as in `thin: {cpus: 8, memory: 16GiB}`"
         report.add(Code.SITE_FILE, "the site has no node class", document.key_span(("node_classes",)), help=hint)
     for name, said in facts.node_classes.items():
-        if said.topology or said.cells:
+        if said.topology or said.cells or said.devices:
             from vtorque_spec.site.topology import check_class  # most sites' commands do without
 
             check_class(name, said, document, report)

@@ -74,6 +74,20 @@ class NumaCell(Model):
     )
 
 
+def cores_of(cell: NumaCell, threads: int) -> tuple[tuple[int, ...], ...]:
+    """Return the CPUs of each core of a cell, in the order of their first ones.
+
+    A cell without `siblings` is taken to be numbered as x86 firmware does it: the first threads of all its cores, then
+    the second ones. `threads` of a core are those of the class's topology, 1 without.
+    """
+    cpus = cell.cpus or ()
+    if cell.siblings is None:
+        count, rest = divmod(len(cpus), threads)
+        return tuple(cpus[first::count] for first in range(count)) if count and not rest else tuple((c,) for c in cpus)
+    named = {cpu for core in cell.siblings for cpu in core}
+    return tuple(sorted([*cell.siblings, *((cpu,) for cpu in cpus if cpu not in named)]))
+
+
 class Device(Model):
     """A device of a node that has a place."""
 

@@ -5,10 +5,11 @@ from collections.abc import Callable
 from vtorque_spec.diagnostics import Code, Note, Report
 from vtorque_spec.document import Document, Path
 from vtorque_spec.site.cpus import print_cpus
-from vtorque_spec.site.model import NodeClass, NumaCell
+from vtorque_spec.site.model import NodeClass, NumaCell, cores_of
 from vtorque_spec.units import parse_size, print_size
 
 _TOLD_BY = "`numactl --hardware` on such a node tells them"
+_SIBLINGS_TOLD_BY = "`vtorque site node-class` on such a node tells them"
 
 
 def check_class(name: str, said: NodeClass, document: Document, report: Report) -> None:
@@ -18,6 +19,8 @@ def check_class(name: str, said: NodeClass, document: Document, report: Report) 
     before = len(report.items)
     _check_cells(cells, (*at, "cells"), document, report)
     _check_distances(cells, (*at, "cells"), document, report)
+    _check_cores(said, at, document, report)
+    _check_devices(said, at, document, report)
     if len(report.items) == before:  # otherwise the sums only repeat it
         _check_cpus(name, said, at, document, report)
         _check_memory(name, said, at, document, report)
@@ -68,6 +71,57 @@ def _check_distances(cells: tuple[NumaCell, ...], at: Path, document: Document, 
             report.add(Code.DISTANCES, message, place, help=hint)
 
 
+def _check_cores(said: NodeClass, at: Path, document: Document, report: Report) -> None:
+    """Siblings are CPUs of their cell, and cores and sockets are those of the topology."""
+    built = said.topology
+    for index, cell in enumerate(said.cells or ()):
+        place = document.span((*at, "cells", index, "siblings"))
+        named = {cpu for core in cell.siblings or () for cpu in core}
+        foreign = sorted(named.difference(cell.cpus or ()))
+        if foreign:
+            message = f"the siblings of cell {cell.id} have {_cpus(foreign)}, its `cpus` {_has_not(foreign)}"
+            report.add(Code.CORES, message, place, help=f"name CPUs of the cell alone; {_SIBLINGS_TOLD_BY}")
+            continue
+        odd = [core for core in cores_of(cell, 1) if built and len(core) != built.threads]
+        if built and cell.siblings and odd:
+            counts = f"{len(odd[0])} thread{'' if len(odd[0]) == 1 else 's'}"
+            message = f"the core {'+'.join(map(str, odd[0]))} of cell {cell.id} has {counts}"
+            notes = [Note(f"the topology gives each core {built.threads}", document.span((*at, "topology", "threads")))]
+            hint = f"name the siblings of each core, or leave out `topology` where cores differ; {_SIBLINGS_TOLD_BY}"
+            report.add(Code.CORES, message, place, notes=notes, help=hint)
+    sockets = {cell.socket for cell in said.cells or () if cell.cpus}
+    if built and sockets and None not in sockets and len(sockets) != built.sockets:
+        notes = [Note("the cells are here", document.key_span((*at, "cells")))]
+        message = f"the topology has {built.sockets} sockets, but the cells are in {len(sockets)}"
+        place, hint = document.span((*at, "topology", "sockets")), "correct one of them; `lscpu -e` tells both"
+        report.add(Code.CORES, message, place, notes=notes, help=hint)
+
+
+def _cpus(cpus: list[int]) -> str:
+    return f"the CPU {cpus[0]}" if len(cpus) == 1 else f"the CPUs {print_cpus(cpus)}"
+
+
+def _has_not(cpus: list[int]) -> str:
+    return "do not have it" if len(cpus) == 1 else "do not have them"
+
+
+def _check_devices(said: NodeClass, at: Path, document: Document, report: Report) -> None:
+    cells = {cell.id for cell in said.cells or ()}
+    first: dict[tuple[str, str], int] = {}
+    for index, device in enumerate(said.devices or ()):
+        where: Path = (*at, "devices", index)
+        if device.cell is not None and device.cell not in cells:
+            has = f"the cells of `{at[1]}` are {print_cpus(cells)}" if cells else f"`{at[1]}` has no cells"
+            message = f"`{device.name}` hangs on cell {device.cell}, but {has}"
+            hint = "correct it, or remove it where the cell is not known; the device's `numa_node` in /sys tells it"
+            report.add(Code.DEVICE_PLACE, message, document.span((*where, "cell")), help=hint)
+        earlier = first.setdefault((device.kind, device.name), index)
+        if earlier != index:
+            notes = [Note("it is here first", document.span((*at, "devices", earlier)))]
+            message = f"the {device.kind} `{device.name}` is named twice"
+            report.add(Code.DEVICE_PLACE, message, document.span(where), notes=notes, help="remove one of them")
+
+
 def _check_cpus(name: str, said: NodeClass, at: Path, document: Document, report: Report) -> None:
     in_cells = sum(len(cell.cpus or ()) for cell in said.cells or ())
     built = said.topology.cpus if said.topology else 0
@@ -83,11 +137,17 @@ def _check_cpus(name: str, said: NodeClass, at: Path, document: Document, report
     whole = in_cells or built
     if not whole:
         return
-    threads = said.topology.threads if said.topology else 1
-    reserved = said.host_reserve.cores * threads if said.host_reserve else 0
+    reserved = said.host_reserve.cores * _fewest_threads(said) if said.host_reserve else 0
     _check_given(
         Code.CPU_COUNT, ("cpus", said.cpus), whole, reserved, at, document, report, lambda number: f"{number} CPUs"
     )
+
+
+def _fewest_threads(said: NodeClass) -> int:
+    """The threads of the smallest core: more than the host's cores have at least is not known here."""
+    if said.topology:
+        return said.topology.threads
+    return min((len(core) for cell in said.cells or () for core in cores_of(cell, 1)), default=1)
 
 
 def _check_memory(name: str, said: NodeClass, at: Path, document: Document, report: Report) -> None:
