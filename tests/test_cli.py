@@ -1,7 +1,6 @@
 """The commands as a user meets them: separate processes, exit codes, and what goes to which stream."""
 
 import os
-import pty
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.spec.helpers import EXAMPLES, MINIMAL, ROOT
+from tests.support.terminal import on_terminal
 
 SITE = ROOT / "examples" / "site"
 PATH = os.pathsep.join(str(ROOT / part) for part in ("", "compilers", "runtime"))
@@ -246,23 +246,10 @@ def test_a_command_imports_what_it_uses_only(arguments: tuple[str, ...], tmp_pat
 
 def test_colour_on_a_terminal_only(bad: Path) -> None:
     assert "\x1b[" not in vtorque("lint", bad).stdout
-    master, slave = pty.openpty()
     environment = {**os.environ, "PYTHONPATH": PATH, "TERM": "xterm"}
     environment.pop("NO_COLOR", None)
     command = [sys.executable, "-m", "vtorque_spec", "lint", str(bad)]
-    with subprocess.Popen(command, stdout=slave, stderr=slave, stdin=slave, env=environment) as process:
-        os.close(slave)
-        shown = b""
-        while True:
-            try:
-                part = os.read(master, 65536)
-            except OSError:
-                break
-            if not part:
-                break
-            shown += part
-        process.wait()
-    assert b"\x1b[31m\x1b[1merror[VT0102]:" in shown
+    assert b"\x1b[31m\x1b[1merror[VT0102]:" in on_terminal(command, env=environment).terminal
 
 
 def test_a_hostile_file_does_not_write_to_the_terminal(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.lint.helpers import BAD, GOOD, HEAD, PYTHON_PATH, WARNED, lint
+from tests.support.terminal import on_terminal
 from vtorque_spec.lint import engine
 from vtorque_spec.lint.engine import CHUNK, WARM, Result, WorkerLost, check_all
 from vtorque_spec.lint.files import job_files
@@ -148,24 +149,13 @@ def test_nothing_of_a_document_is_kept(jobs: Path) -> None:
 
 
 def test_a_bar_on_a_terminal_only(jobs: Path) -> None:
-    import pty
-
     assert "\x1b[" not in lint(".", cwd=jobs).stderr
-    master, slave = pty.openpty()
     environment = {**os.environ, "PYTHONPATH": PYTHON_PATH, "TERM": "xterm", "COLUMNS": "80"}
     command = [sys.executable, "-m", "vtorque_spec", "lint", "--jobs", "2", "."]
-    with subprocess.Popen(command, cwd=jobs, stdout=subprocess.DEVNULL, stderr=slave, env=environment) as process:
-        os.close(slave)
-        shown = b""
-        while True:
-            try:
-                part = os.read(master, 65536)
-            except OSError:
-                break
-            shown += part
-        assert process.wait() == 1
-    assert f"/{MANY}".encode() in shown
-    assert shown.decode().replace("\r", "").endswith("of them\n")  # the bar is gone when the summary comes
+    done = on_terminal(command, cwd=jobs, env=environment, errors_only=True)
+    assert done.code == 1
+    assert f"/{MANY}".encode() in done.terminal
+    assert done.terminal.decode().replace("\r", "").endswith("of them\n")  # the bar is gone when the summary comes
 
 
 def test_files_are_found_once_and_in_order(tmp_path: Path) -> None:

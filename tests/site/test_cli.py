@@ -2,8 +2,6 @@
 
 import json
 import os
-import pty
-import subprocess
 import sys
 from pathlib import Path
 
@@ -12,6 +10,7 @@ from click.testing import CliRunner, Result
 
 from tests.site.helpers import site
 from tests.spec.helpers import ROOT
+from tests.support.terminal import on_terminal
 from vtorque_spec.cli import group
 from vtorque_spec.render.formats import FORMATS
 
@@ -72,24 +71,13 @@ def test_a_bar_on_a_terminal(tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.write_bytes(b"x" * 10_000_000)
     root = site(tmp_path, file="images/debian-12.yaml", new=f"path: {disk}\n")
-    master, slave = pty.openpty()
     command = [sys.executable, "-m", "vtorque_spec", "site", "check", "--images", str(root)]
     environment = {**os.environ, "PYTHONPATH": PATH, "TERM": "xterm", "COLUMNS": "100"}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=slave, stdin=slave, env=environment) as process:
-        os.close(slave)
-        shown = b""
-        while True:
-            try:
-                part = os.read(master, 65536)
-            except OSError:
-                break
-            shown += part
-        out, _ = process.communicate()
-    os.close(master)
-    assert b"debian-12" in shown
-    assert b"MB" in shown
-    assert b"VT0748" in out
-    assert process.returncode == 1
+    done = on_terminal(command, env=environment, errors_only=True)
+    assert b"debian-12" in done.terminal
+    assert b"MB" in done.terminal
+    assert b"VT0748" in done.out
+    assert done.code == 1
 
 
 def test_show(tmp_path: Path) -> None:
@@ -120,19 +108,9 @@ def test_show_as_json(tmp_path: Path) -> None:
 def test_show_on_a_terminal_has_every_text(tmp_path: Path) -> None:
     """What the tables hold is no markup: a word in brackets stays."""
     root = site(tmp_path, old="  thin: {cpus: 8, memory: 16GiB}\n", new=RICH)
-    master, slave = pty.openpty()
     environment = {**os.environ, "PYTHONPATH": PATH, "TERM": "xterm", "COLUMNS": "140"}
     command = [sys.executable, "-m", "vtorque_spec", "site", "show", str(root)]
-    with subprocess.Popen(command, stdout=slave, stderr=slave, stdin=slave, env=environment) as process:
-        os.close(slave)
-        shown = b""
-        while True:
-            try:
-                part = os.read(master, 65536)
-            except OSError:
-                break
-            shown += part
-    os.close(master)
-    assert process.returncode == 0
+    done = on_terminal(command, env=environment)
+    assert done.code == 0
     for text in ("Node classes", "f[1-4]", "2 x 8 x 2", "debian-12", "$HOME", "isolated"):
-        assert text in shown.decode()
+        assert text in done.terminal.decode()

@@ -1,4 +1,8 @@
-"""Place a job on a node, or say why it can't be: a pure function, exact (the rules are in `model`)."""
+"""Place a job on a node, or say why it can't be: a pure function, exact (the rules are in `model`).
+
+`place` does not call it yet: a few demands whose guests must be split over 16 cells search for many seconds, and a
+compile may not.
+"""
 
 from collections import deque
 

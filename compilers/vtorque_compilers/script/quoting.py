@@ -22,7 +22,7 @@ def directive(value: str | int) -> str:
 
 
 def comment(text: str) -> str:
-    r"""Return `text` as comment lines: only `\n` ends a line; what is not ASCII or would end one is shown as \uXXXX."""
+    r"""Return `text` as comment lines: only `\n` ends a line; what is not ASCII or would end one is escaped."""
     return "\n".join(f"# | {_ESCAPED.sub(_escape, line)}".rstrip() for line in text.removesuffix("\n").split("\n"))
 
 
