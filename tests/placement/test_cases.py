@@ -14,22 +14,22 @@ GIB = 1024 * MIB
 
 
 def one_cell(cores: int) -> Node:
-    return Node("thin", (Cell(0, tuple(Core((cpu,)) for cpu in range(cores)), 64 * GIB, {}, {0: 10}),), (0,))
+    """The host has the first core."""
+    cell = Cell(0, tuple(Core((cpu,)) for cpu in range(1, cores)), 64 * GIB, {}, {0: 10})
+    return Node("thin", (cell,), (0,), (Core((0,)),))
 
 
 def two_sockets() -> Node:
-    """12 cores each, the siblings c and c + 24, the adapter in the second."""
-    cells = (
-        Cell(
-            at, tuple(Core((cpu, cpu + 24)) for cpu in range(12 * at, 12 * at + 12)), 64 * GIB, {}, {at: 10, 1 - at: 21}
-        )
-        for at in (0, 1)
-    )
-    return Node("dual", tuple(cells), (1,))
+    """12 cores each, the siblings c and c + 24, the adapter in the second; the host has the first."""
+    cells = []
+    for at, cpus in enumerate((range(1, 12), range(12, 24))):
+        cores = tuple(Core((cpu, cpu + 24)) for cpu in cpus)
+        cells.append(Cell(at, cores, 64 * GIB, {}, {at: 10, 1 - at: 21}))
+    return Node("dual", tuple(cells), (1,), (Core((0, 24)),))
 
 
 def job(guests: int, vcpus: int, io: int, **more: object) -> Demand:
-    return replace(Demand(guests, vcpus, GIB, host_cores=1, io_cores=io), **more)  # type: ignore[arg-type]
+    return replace(Demand(guests, vcpus, GIB, io_cores=io), **more)  # type: ignore[arg-type]
 
 
 def partition(node: Node, demand: Demand) -> tuple[list[int], list[int], list[list[int]], list[int]]:
@@ -87,7 +87,114 @@ def test_compact_says_how_many_cells_hold_a_guest() -> None:
     assert isinstance(refused, Refusal)
     assert refused.terms == (Term("guests", "single cells of dual", 3, 2),)
     assert refused.fits["mode"] == "auto"
-    assert refused.sentences[1] == "single cells of dual hold 2 of the 3 guests"
+    assert refused.sentences == (
+        "7 vCPUs x 3 + 1 host = 22 cores",
+        "single cells of dual, each by itself, hold 2 of the 3 VMs",
+        "it fits with 2 VMs, or with 6 vCPUs for each VM, or with pinning `auto`",
+    )
+
+
+def test_a_refusal_says_the_arithmetic() -> None:
+    refused = solve(one_cell(32), job(2, 14, 4))
+    assert isinstance(refused, Refusal)
+    assert refused.sentences == (
+        "14 vCPUs x 2 + 4 I/O + 1 host = 33 cores",
+        "thin has 32 cores of the 33 that are needed, 1 too few",
+        "it fits with 3 I/O cores, or with 1 VM, or with 13 vCPUs for each VM",
+    )
+    much = solve(one_cell(4), job(1, 1, 0, memory_bytes=65 * GIB))
+    assert isinstance(much, Refusal)
+    assert much.sentences[1:] == (
+        "the VMs need 65GiB of memory; thin has 64GiB, 1GiB too little",
+        "it fits with 64GiB for each VM",
+    )
+
+
+def test_a_refusal_of_threads() -> None:
+    many = solve(two_sockets(), job(2, 23, 1, smt="threads"))
+    assert isinstance(many, Refusal)
+    assert many.sentences[:2] == (
+        "23 vCPUs x 2 = 46 threads beside 1 I/O + 1 host = 2 cores",
+        "dual has 44 threads of the 46 that are needed, 2 too few",
+    )
+    odd = solve(two_sockets(), job(15, 3, 0, smt="threads"))
+    assert isinstance(odd, Refusal)
+    assert odd.sentences[1] == "no two VMs share a core, so dual holds 11 of the 15 VMs"
+
+
+def test_a_map_is_taken_as_it_is() -> None:
+    demand = job(2, 2, 2, mode="map", smt="threads", mapped=(12, 36, 2, 3))
+    assert partition(two_sockets(), demand) == (
+        [0],
+        [13, 14],
+        [[12, 36], [2, 3]],
+        [1, *span(4, 11), *span(15, 23)],
+    )
+    placed = solve(two_sockets(), demand)
+    assert isinstance(placed, Placement)
+    assert placed.reasons[-2:] == (
+        "guest 1: in cell 1, on the CPUs that the map names",
+        "guest 2: in cell 0, on the CPUs that the map names",
+    )
+
+
+@pytest.mark.parametrize(
+    ("mapped", "more", "said"),
+    [
+        ((1, 2, 25, 3), {}, "the map gives the core of CPUs 1,25 to 2 vCPUs, which may not share it"),
+        ((1, 25, 2, 3), {"smt": "cores"}, "the map gives the core of CPUs 1,25 to 2 vCPUs, which may not share it"),
+        ((1, 2, 2, 3), {}, "the map gives CPU 2 to 2 vCPUs, which may not share it"),
+        ((0, 1, 2, 3), {}, "the map names CPU 0, which is not the job's to use"),
+        ((1, 2, 3), {}, "the map has 3 of the 4 CPUs that are needed"),
+        ((1, 2, 3, 4), {"io_cores": 20}, "dual has 20 whole cores of the 21 that are needed, 1 too few"),
+        (
+            (1, 2, 3, 4),
+            {"memory_bytes": 65 * GIB},
+            "the VMs need 130GiB of memory; dual has 128GiB, 2GiB too little",
+        ),
+    ],
+)
+def test_a_map_that_does_not_fit(mapped: tuple[int, ...], more: dict[str, object], said: str) -> None:
+    refused = solve(two_sockets(), job(2, 2, 0, **{"mode": "map", "smt": "threads", "mapped": mapped, **more}))
+    assert isinstance(refused, Refusal)
+    assert said in refused.sentences
+
+
+def test_guests_without_pins_float_over_no_more_than_they_need() -> None:
+    placed = solve(two_sockets(), job(3, 5, 1, mode="none", smt="threads"))
+    assert isinstance(placed, Placement)
+    assert [core.cpus[0] for core in placed.floats] == span(1, 8)
+    assert [core.cpus[0] for core in placed.io] == [12]
+    assert "guests: not pinned; they float over cores 1-8" in placed.reasons
+
+
+def cells(count: int, cores: int) -> Node:
+    """In pairs, two to a socket; the adapter is in the first."""
+    found = []
+    for at in range(count):
+        own = tuple(Core((at * cores + core,)) for core in range(cores))
+        distances = {to: 10 if to == at else 12 if to // 2 == at // 2 else 21 for to in range(count)}
+        found.append(Cell(at, own, 64 * GIB, {}, distances))
+    return Node("many", tuple(found), (0,))
+
+
+def test_a_search_that_is_given_up_says_so() -> None:
+    node, demand = cells(16, 16), job(5, 50, 4)
+    placed = solve(node, demand)
+    assert isinstance(placed, Placement)
+    checker.check(node, demand, placed)
+    assert placed.reasons[-1].startswith("it is not proven that no placement spans nearer cells")
+    assert checker.spanned(node, placed) == 20
+    assert solve(node, demand) == placed
+
+
+def test_a_chain_of_guests_takes_the_nearest_cells() -> None:
+    """By memory, eight cells hold eight guests, and eleven where each two of seven share one of theirs."""
+    node, demand = cells(8, 16), job(11, 5, 4, memory_bytes=46 * GIB)
+    placed = solve(node, demand)
+    assert isinstance(placed, Placement)
+    checker.check(node, demand, placed)
+    assert (checker.spanned(node, placed), checker.distance(node, placed)) == (18, 4 * 24 + 3 * 42)
 
 
 @pytest.mark.parametrize("seed", range(0, 400, 4))

@@ -1,50 +1,63 @@
-"""What was chosen and why, and what is short and by how much: data first, then sentences."""
+"""What is short, by how much, and what would fit: data first, then sentences. And why each was given what it has."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from vtorque_spec.placement.compact import most_compact
-from vtorque_spec.placement.model import MIB, Core, Demand, Guest, Node, Refusal, Term
+from vtorque_spec.placement.mapped import map_terms
+from vtorque_spec.placement.model import MIB, Core, Demand, Node, Placement, Refusal, Term
 from vtorque_spec.placement.room import Room
+from vtorque_spec.site.cpus import print_cpus
+from vtorque_spec.units import print_size
 
-_LARGEST_FIRST = ("io_cores", "guests", "vcpus", "memory_bytes")
+_UNPROVEN = {
+    "cells": "it is not proven that no placement spans fewer cells: the search for one was given up",
+    "distance": "it is not proven that no placement spans nearer cells: the search for one was given up",
+    "level": "it is not proven that the guests could not be spread more evenly: the search for it was given up",
+    "I/O": "it is not proven that the I/O cores could not be nearer: the search for such a placement was given up",
+}
+_REDUCIBLE = ("io_cores", "guests", "vcpus", "memory_bytes")
 
 
 def fits(node: Node, demand: Demand) -> bool:
     """Whether there is a placement, without looking for the best."""
     room = Room(node, demand)
+    if demand.mode == "map":
+        return not map_terms(node, room)
     return room.has_room() and (demand.mode != "compact" or most_compact(room) == demand.guests)
 
 
 def refusal(node: Node, demand: Demand) -> Refusal:
     """Say what is short for a demand that does not fit."""
-    terms = _terms(node, demand)
+    terms = tuple(_terms(node, demand))
     found = _fitting(node, demand)
-    sentences = [_arithmetic(demand), *(_short(term) for term in terms)]
-    if found:
-        sentences.append("fits with " + ", or with ".join(_change(name, value) for name, value in found.items()))
-    return Refusal(terms, found, tuple(sentences))
+    changes = ", or with ".join(_change(name, value) for name, value in found.items())
+    last = f"it fits with {changes}" if found else "no single figure could be made smaller so that it fits"
+    return Refusal(terms, found, (_arithmetic(node, demand), *(_short(term, demand) for term in terms), last))
 
 
-def _terms(node: Node, demand: Demand) -> tuple[Term, ...]:
+def _terms(node: Node, demand: Demand) -> Iterator[Term]:
     room = Room(node, demand)
-    every, whole, reserve = sum(map(sum, room.bags)), sum(map(sum, room.whole)), room.reserve
+    if demand.mode == "map":
+        yield from map_terms(node, room)
+        return
+    every, whole, host = sum(map(sum, room.bags)), sum(map(sum, room.whole)), len(node.host)
     page, guests = demand.page_bytes or MIB, demand.guests
-    terms = []
-    if demand.smt == "cores":
-        if guests * demand.vcpus + reserve > every:
-            terms.append(Term("cores", node.name, guests * demand.vcpus + reserve, every))
-    elif reserve > whole:
-        terms.append(Term("cores", node.name, reserve, whole))
+    enough = False
+    if demand.smt == "cores" and guests * demand.vcpus + demand.io_cores > every:
+        yield Term("cores", node.name, guests * demand.vcpus + demand.io_cores + host, every + host)
+    elif demand.io_cores > whole:
+        yield Term("cores", node.name, demand.io_cores + host, whole + host)
     elif (threads := _threads(room)) < guests * demand.vcpus:
-        terms.append(Term("threads", node.name, guests * demand.vcpus, threads))
+        yield Term("threads", node.name, guests * demand.vcpus, threads)
+    else:
+        enough = True
     if sum(room.pages) < guests * room.need_pages:
-        terms.append(Term("memory", node.name, guests * room.need_pages * page, sum(room.pages) * page))
-    if not terms:
-        where = f"single cells of {node.name}" if demand.mode == "compact" else f"whole cores of {node.name}"
-        most = most_compact(room) if demand.mode == "compact" else _largest(node, demand, "guests") or 0
-        terms.append(Term("guests", where, guests, most))
-    return tuple(terms)
+        yield Term("memory", node.name, guests * room.need_pages * page, sum(room.pages) * page)
+    elif enough and demand.mode == "compact":
+        yield Term("guests", f"single cells of {node.name}", guests, most_compact(room))
+    elif enough:
+        yield Term("guests", node.name, guests, _largest(node, demand, "guests") or 0)
 
 
 def _threads(room: Room) -> int:
@@ -54,7 +67,9 @@ def _threads(room: Room) -> int:
 
 def _fitting(node: Node, demand: Demand) -> dict[str, int | str]:
     found: dict[str, int | str] = {}
-    for name in _LARGEST_FIRST:
+    for name in _REDUCIBLE:
+        if demand.mode == "map" and name in ("guests", "vcpus"):
+            continue
         value = _largest(node, demand, name)
         if value is not None:
             found[name] = value
@@ -98,55 +113,95 @@ def _last(good: Callable[[int], bool], low: int, high: int) -> int | None:
     return low
 
 
-def _arithmetic(demand: Demand) -> str:
-    total = demand.guests * demand.vcpus + demand.io_cores + demand.host_cores
-    parts = f"{demand.vcpus} vCPUs x {demand.guests} + {demand.io_cores} I/O + {demand.host_cores} host"
-    return f"{parts} = {total} cores" if demand.smt == "cores" else f"{parts} cores; a vCPU takes a thread"
+def _arithmetic(node: Node, demand: Demand) -> str:
+    """`14 vCPUs x 2 + 4 I/O + 1 host = 33 cores`; where a vCPU takes a thread, `... = 28 threads beside 5 cores`."""
+    vcpus = _count(demand.vcpus, "vCPU") + (f" x {demand.guests}" if demand.guests > 1 else "")
+    kept = {"I/O": demand.io_cores, "host": len(node.host)}
+    parts = " + ".join(f"{count} {name}" for name, count in kept.items() if count)
+    total = demand.guests * demand.vcpus
+    if demand.smt == "cores":
+        return f"{vcpus}{' + ' if parts else ''}{parts} = {_count(total + sum(kept.values()), 'core')}"
+    beside = f" beside {parts} = {_count(sum(kept.values()), 'core')}" if parts else ""
+    return f"{vcpus} = {_count(total, 'thread')}{beside}"
 
 
-def _short(term: Term) -> str:
+def _short(term: Term, demand: Demand) -> str:
+    if term.what == "map":
+        return _misnamed(term)
     if term.what == "guests":
-        return f"{term.where} hold {term.have} of the {term.needed} guests"
+        held = f"{term.have or 'none'} of the {_count(term.needed, 'VM')}"
+        if demand.mode == "compact":
+            return f"{term.where}, each by itself, hold {held}"
+        return f"no two VMs share a core, so {term.where} holds {held}"
     if term.what == "memory":
-        return f"{term.where} has {term.have // MIB} MiB of the {-(-term.needed // MIB)} MiB of memory that are needed"
-    return f"{term.where} has {term.have} of the {term.needed} {term.what} that are needed"
+        have, short = print_size(term.have), print_size(term.short)
+        return f"the VMs need {print_size(term.needed)} of memory; {term.where} has {have}, {short} too little"
+    what = "whole core" if demand.smt == "threads" and term.what == "cores" else term.what.removesuffix("s")
+    return f"{term.where} has {_count(term.have, what)} of the {term.needed} that are needed, {term.short} too few"
+
+
+def _misnamed(term: Term) -> str:
+    if term.where == "the map":
+        return f"the map has {term.have} of the {_count(term.needed, 'CPU')} that are needed"
+    if not term.have:
+        return f"the map names {term.where}, which is not the job's to use"
+    return f"the map gives {term.where} to {_count(term.needed, 'vCPU')}, which may not share it"
 
 
 def _change(name: str, value: int | str) -> str:
-    if name == "memory_bytes" and isinstance(value, int):
-        return f"{value // MIB} MiB per guest"
-    if name == "mode":
-        return f"pinning {value}"
-    return f"{value} {name.replace('io_cores', 'I/O cores')}"
+    if isinstance(value, str):
+        return f"pinning `{value}`"
+    match name:
+        case "memory_bytes":
+            return f"{print_size(value)} for each VM"
+        case "io_cores":
+            return _count(value, "I/O core") if value else "no I/O cores"
+        case "vcpus":
+            return f"{_count(value, 'vCPU')} for each VM"
+        case _:
+            return _count(value, "VM")
 
 
-def reasons(
-    node: Node, demand: Demand, host: tuple[Core, ...], io: tuple[Core, ...], guests: tuple[Guest, ...]
-) -> tuple[str, ...]:
-    """A sentence for each choice that was made."""
+def reasons(node: Node, demand: Demand, placed: Placement, unproven: str) -> tuple[str, ...]:
+    """Return a sentence for each choice that was made."""
     found = []
-    if host:
-        found.append(f"host: cores {_cores(host)}, whole and the lowest of their cells")
-    if io:
-        near = (
-            f"as near to cell {_ids(node.nic_cells)} as the guests allow" if node.nic_cells else "no adapter is known"
-        )
-        found.append(f"I/O: cores {_cores(io)}, {near}")
-    for number, guest in enumerate(guests, start=1):
-        if not guest.pins:
-            found.append(f"guest {number}: not pinned, as mode `{demand.mode}` says")
+    if node.host:
+        found.append(f"host: {_cores(node.host)}, which no job is given")
+    if placed.io:
+        found.append(f"I/O: {_cores(placed.io)}, {_near(node, placed.io)}")
+    if placed.floats:
+        found.append(f"guests: not pinned; they float over {_cores(placed.floats)}")
+    for number, guest in enumerate(placed.guests, start=1):
+        cells = _named("cell", guest.cells)
+        if demand.mode == "map":
+            found.append(f"guest {number}: in {cells}, on the CPUs that the map names")
         elif demand.mode == "spread":
-            found.append(f"guest {number}: spread over cells {_ids(guest.cells)}")
+            found.append(f"guest {number}: spread over {cells}")
         elif len(guest.cells) == 1:
-            found.append(f"guest {number}: within cell {guest.cells[0]}")
-        else:
-            found.append(f"guest {number}: cells {_ids(guest.cells)}, because not every guest finds one cell to itself")
-    return tuple(found)
+            found.append(f"guest {number}: within {cells}")
+        elif guest.cells:
+            found.append(f"guest {number}: {cells}, because not every guest finds one cell with room for all of it")
+    return (*found, _UNPROVEN[unproven]) if unproven else tuple(found)
 
 
-def _cores(cores: tuple[Core, ...]) -> str:
-    return ", ".join(str(core.cpus[0]) for core in cores)
+def _near(node: Node, io: tuple[Core, ...]) -> str:
+    if not node.nic_cells:
+        return "the lowest that the guests leave, as no adapter is known"
+    own = {cell.id for cell in node.cells if not {core.cpus for core in cell.cores}.isdisjoint(c.cpus for c in io)}
+    if own <= set(node.nic_cells):
+        return f"in {_named('cell', own)} with the adapters"
+    return f"as near to the adapters in {_named('cell', node.nic_cells)} as the guests allow"
 
 
-def _ids(cells: tuple[int, ...]) -> str:
-    return ", ".join(str(cell) for cell in sorted(cells))
+def _cores(cores: Iterable[Core]) -> str:
+    return _named("core", (core.cpus[0] for core in cores))
+
+
+def _named(noun: str, numbers: Iterable[int]) -> str:
+    """`cell 3`, or `cells 0,1,4-7`."""
+    every = tuple(numbers)
+    return f"{noun if len(every) == 1 else noun + 's'} {print_cpus(every)}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

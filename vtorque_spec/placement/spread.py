@@ -1,89 +1,83 @@
-"""Guests dealt over the cells as evenly as can be, and cores set aside for guests that are not pinned."""
+"""Guests dealt over the cells as evenly as can be."""
 
-from vtorque_spec.placement.room import Bag, Room, covers, minus
-from vtorque_spec.placement.split import Split
+from collections.abc import Iterator
+
+from vtorque_spec.placement.greedy import io_and_rest
+from vtorque_spec.placement.mixed import ways
+from vtorque_spec.placement.room import Bag, OutOfStepsError, Room, Split, Steps, Unproven, covers
+
+STEPS = 2_000
+"""How many ways to place the I/O cores are tried, where cores have several widths, before the best of them is taken."""
 
 
 def spread(room: Room) -> Split:
     """Deal cores and memory over the cells. Only for a room in which there is a placement (`Room.has_room`)."""
-    if not room.simple:
-        return _approached(room)
+    return _alike(room) if room.simple else _several(room)
+
+
+def _alike(room: Room) -> Split:
     guests, room_of = room.demand.guests, [sum(bag) for bag in room.bags]
     needed = guests * room.share
     level = next(n for n in range(max(room_of) + 1) if sum(min(n, own) for own in room_of) >= needed)
     spare = sum(min(level, own) for own in room_of) - needed
-    left, io, host = list(room_of), [0] * len(room_of), [0] * len(room_of)
-    for kept, amount, order in (
-        (io, room.demand.io_cores, room.near()),
-        (host, room.demand.host_cores, list(range(len(room_of)))),
-    ):
-        for place in order:
-            over = max(0, left[place] - level)
-            kept[place] = min(amount, left[place], over + spare)
-            spare -= max(0, kept[place] - over)
-            amount -= kept[place]
-            left[place] -= kept[place]
-    loads = _even(left, needed)
+    io, amount = [0] * len(room_of), room.demand.io_cores
+    for place in room.near():
+        over = max(0, room_of[place] - level)
+        io[place] = min(amount, room_of[place], over + spare)
+        spare -= max(0, io[place] - over)
+        amount -= io[place]
+    loads = _even([own - kept for own, kept in zip(room_of, io, strict=True)], needed)
     cores = tuple(tuple((n,) for n in own) for own in _dealt(loads, guests))
-    return Split(tuple(host), tuple(io), cores, _memory(room, loads))
+    return Split(tuple(io), cores, _memory(room, loads))
 
 
-def unpinned(room: Room) -> Split:
-    """Set cores aside for host and I/O only."""
-    whole = [list(bag) for bag in room.whole]
-    narrow = _narrowest(room)
-    io, host = [0] * len(whole), [0] * len(whole)
-    for kept, amount, order in (
-        (io, room.demand.io_cores, room.near()),
-        (host, room.demand.host_cores, list(range(len(whole)))),
-    ):
-        for place in order:
-            for index in reversed(range(len(narrow))):
-                got = min(amount, whole[place][index], narrow[index])
-                whole[place][index] -= got
-                narrow[index] -= got
-                kept[place] += got
-                amount -= got
-    return Split(tuple(host), tuple(io), (), ())
-
-
-def _narrowest(room: Room) -> list[int]:
-    """Of each width, how many cores host and I/O take together."""
-    rest, _ = room.pool()
-    every = tuple(sum(column) for column in zip(*room.bags, strict=True))
-    return list(minus(every, rest)) if rest is not None else []
-
-
-def _approached(room: Room) -> Split:
-    kept = unpinned(room)
-    rest, _ = room.pool()
-    takes = _narrow_by_cell(room, kept)
-    bags = [list(minus(bag, own)) for bag, own in zip(room.bags, takes, strict=True)]
-    cores = []
-    for pattern in covers(rest or (), room.widths, room.demand.vcpus, room.demand.guests) or ():
+def _several(room: Room) -> Split:
+    """Cores of several widths: of each cell the guests get the widest, so many in all as its level says."""
+    room.steps = Steps(STEPS)
+    unproven: Unproven = ""
+    try:
+        io, bags = next(_levelled(room))
+    except OutOfStepsError:
+        unproven = "level"
+        io, bags = io_and_rest(room)
+    cores, left = [], [list(bag) for bag in bags]
+    pool = tuple(sum(column) for column in zip(*bags, strict=True))
+    for pattern in covers(pool, room.widths, room.demand.vcpus, room.demand.guests) or ():
         part = [[0] * len(pattern) for _ in bags]
-        for index, count in enumerate(pattern):
-            for _ in range(count):
-                place = max(range(len(bags)), key=lambda place: (bags[place][index], -place))
-                bags[place][index] -= 1
-                part[place][index] += 1
+        for index in (index for index, count in enumerate(pattern) for _ in range(count)):
+            place = max(range(len(bags)), key=lambda place: (left[place][index] > 0, -sum(part[place]), -place))
+            left[place][index] -= 1
+            part[place][index] += 1
         cores.append(tuple(tuple(own) for own in part))
     loads = [sum(sum(part[place]) for part in cores) for place in range(len(bags))]
-    return Split(kept.host, kept.io, tuple(cores), _memory(room, loads))
+    return Split(io, tuple(cores), _memory(room, loads), unproven)
 
 
-def _narrow_by_cell(room: Room, kept: Split) -> list[Bag]:
-    """The widths that `unpinned` took, found again in the same order."""
-    narrow, takes = _narrowest(room), [[0] * len(room.widths) for _ in room.cells]
-    for own, order in ((kept.io, room.near()), (kept.host, list(range(len(room.cells))))):
-        for place in order:
-            amount = own[place]
-            for index in reversed(range(len(narrow))):
-                got = min(amount, narrow[index], room.whole[place][index] - takes[place][index])
-                takes[place][index] += got
-                narrow[index] -= got
-                amount -= got
-    return [tuple(own) for own in takes]
+def _levelled(room: Room) -> Iterator[tuple[tuple[int, ...], list[Bag]]]:
+    """I/O cores of each cell and what guests may take there, the lowest level first, then the nearest I/O cores."""
+    whole = [sum(own) for own in room.whole]
+    for level in range(1, max(map(sum, room.bags)) + 1):
+        if not _serve(room, [_widest(bag, level) for bag in room.bags]):
+            continue
+        for io in ways(room.demand.io_cores, whole, room.io_cost):
+            room.steps.spend()
+            rests = [room.left(*own) for own in zip(room.bags, room.whole, io, strict=True)]
+            bags = [_widest(rest, level) for rest in rests if rest is not None]
+            if _serve(room, bags):
+                yield io, bags
+
+
+def _serve(room: Room, bags: list[Bag]) -> bool:
+    pool = tuple(sum(column) for column in zip(*bags, strict=True))
+    return covers(pool, room.widths, room.demand.vcpus, room.demand.guests) is not None
+
+
+def _widest(bag: Bag, amount: int) -> Bag:
+    taken = []
+    for count in bag:
+        taken.append(min(count, amount))
+        amount -= taken[-1]
+    return tuple(taken)
 
 
 def _even(room: list[int], amount: int) -> list[int]:
