@@ -1,0 +1,140 @@
+"""JobPlan: the whole job, no node facts. UserPart: what only the user's own process reads."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Flavour = Literal["torque", "openpbs", "slurm"]
+"""The batch systems that scripts are written for."""
+
+
+@dataclass(frozen=True)
+class BatchRequest:
+    """What is asked of the batch system and does not depend on the kind of node; `exclusive` asks for whole nodes."""
+
+    nodes: int
+    exclusive: bool
+    walltime_s: int
+    queue: str | None
+    account: str | None
+    output: str | None
+    join: bool
+
+
+@dataclass(frozen=True)
+class NodeRequest:
+    """What is asked of the batch system for each node: the numbers that the placement will use.
+
+    `slots` are what the batch system counts (Torque's ppn, OpenPBS's ncpus, Slurm's CPUs): cores or threads, as the
+    class says. `property` is its own word for the nodes that are asked for, None where any node of the queue does.
+    """
+
+    slots: int
+    memory_bytes: int
+    property: str | None
+
+
+@dataclass(frozen=True)
+class Image:
+    """A catalogue entry. `sha256` is None for a shipped recipe that has not been built ("unbuilt")."""
+
+    name: str
+    sha256: str | None
+    guest: Literal["linux"]
+    cmdline: str
+
+
+@dataclass(frozen=True)
+class Pinning:
+    """`map` has, VM by VM, the place of each vCPU in the ascending list of the CPUs that the job was allotted."""
+
+    mode: Literal["auto", "compact", "spread", "none", "numad", "map"]
+    map: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Iocm:
+    """Cores of a node for the guests' I/O: `min_cores` work from the start, `max_cores` are set aside; 0 and 0: off.
+
+    `mode` is the site's: libvirt pins the threads, or an sKVM kernel's own manager does.
+    """
+
+    mode: Literal["libvirt", "skvm"]
+    min_cores: int
+    max_cores: int
+
+
+@dataclass(frozen=True)
+class DeviceRequest:
+    """So many devices of one of the site's pools, for each VM."""
+
+    name: str
+    count: int
+
+
+@dataclass(frozen=True)
+class Mount:
+    """A file system that the site offers by name, at `target` in the guest."""
+
+    name: str
+    source: str
+    target: str
+    read_only: bool
+
+
+@dataclass(frozen=True)
+class JobPlan:
+    """The job as the site understands it: every default filled, every name resolved, nothing of the user's own text.
+
+    Root derives it again on the node from the machine part that travels, so it holds neither `run`, `env` nor hooks.
+    """
+
+    version: int
+    name: str
+    site: str
+    batch: BatchRequest
+    image: Image
+    vcpus: int
+    memory_bytes: int
+    vms_per_node: int
+    pinning: Pinning
+    iocm: Iocm
+    hugepages: Literal["none", "any", "2MiB", "1GiB"]
+    shared_memory_bytes: int
+    root_disk_bytes: int
+    root_disk_in_ram: bool
+    devices: tuple[DeviceRequest, ...]
+    mounts: tuple[Mount, ...]
+    network: str
+    boot_timeout_s: int
+    grace_s: int
+    allow_degraded: tuple[str, ...]
+    hypervisor: Literal["any", "kvm", "emulation"]
+    policy_digest: str
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One environment variable: its `value`, or the file (absolute path) whose text is read when the job starts."""
+
+    name: str
+    value: str | None
+    from_file: str | None
+
+
+@dataclass(frozen=True)
+class Script:
+    """A program's text (with or without a #! line; without one bash reads it) and its arguments."""
+
+    text: str
+    args: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class UserPart:
+    """Everything that runs inside the guest as the user."""
+
+    version: int
+    run: Script
+    prologue: Script | None
+    epilogue: Script | None
+    env: tuple[Variable, ...]

@@ -1,0 +1,175 @@
+"""NodePlan: every CPU, file and address decided; and the files compiled from it."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from vtorque_spec.plan.context import BridgeNic, Claim, HostKey, ImageFiles, Login, UserNic
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One file that a compiler emits: a relative path, its whole text, and its permission bits."""
+
+    path: str
+    text: str
+    mode: int = 0o644
+
+
+@dataclass(frozen=True)
+class Disk:
+    """A virtio disk. `backing` is the read-only base below a qcow2 overlay; `iothread`, from 1, does its I/O."""
+
+    target: str
+    file: str
+    format: Literal["qcow2", "raw"]
+    read_only: bool
+    backing: str | None
+    backing_format: Literal["qcow2", "raw"] | None
+    iothread: int | None
+    queues: int | None
+
+
+@dataclass(frozen=True)
+class Filesystem:
+    """A directory of the host, offered to the guest by virtiofs under `tag` and mounted there at `target`."""
+
+    source: str
+    tag: str
+    target: str
+    read_only: bool
+
+
+@dataclass(frozen=True)
+class Pins:
+    """Host CPUs: `vcpus[i]` for vCPU i, `emulator` for QEMU's own threads, `iothreads[i]` for I/O thread i + 1.
+
+    `cpuset` is where all that has no pin of its own may run. Empty tuples pin nothing.
+    """
+
+    vcpus: tuple[tuple[int, ...], ...]
+    emulator: tuple[int, ...]
+    iothreads: tuple[tuple[int, ...], ...]
+    cpuset: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class GuestCell:
+    """A NUMA cell of a guest: its vCPUs, its memory, and the cell of the host that both lie in.
+
+    `distances` are those of the host's cells, in the order of the guest's cells; empty where they are not known.
+    """
+
+    host_cell: int
+    vcpus: tuple[int, ...]
+    memory_bytes: int
+    distances: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class CpuTopology:
+    """What the guest takes its vCPUs for; sockets x cores x threads are its vCPUs."""
+
+    sockets: int
+    cores: int
+    threads: int
+
+
+@dataclass(frozen=True)
+class GuestMemory:
+    """Where a guest's memory lies: `nodeset` are the host's cells that it may use (empty: any).
+
+    `cells` mirror these where there are several (empty: the guest has no NUMA of its own); `page_bytes` is the size of
+    the huge pages behind it (None: ordinary memory); `locked` memory is never swapped.
+    """
+
+    size_bytes: int
+    nodeset: tuple[int, ...]
+    cells: tuple[GuestCell, ...]
+    page_bytes: int | None
+    locked: bool
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The virtual hardware of one guest: all that the domain compiler needs, whatever runs inside."""
+
+    name: str
+    uuid: str
+    virt: Literal["kvm", "qemu"]
+    vcpus: int
+    topology: CpuTopology
+    memory: GuestMemory
+    pins: Pins
+    kernel: str
+    initrd: str
+    cmdline: str
+    disks: tuple[Disk, ...]
+    filesystems: tuple[Filesystem, ...]
+    nic: BridgeNic | UserNic
+    nic_queues: int
+    console_log: str
+
+
+@dataclass(frozen=True)
+class LinuxGuest:
+    """A Linux guest: its machine, and what cloud-init is told. `root_disk_bytes` is the overlay's virtual size."""
+
+    kind: Literal["linux"]
+    index: int
+    machine: Machine
+    root_disk_bytes: int
+    hostname: str
+    nonce: str
+    host_key: HostKey
+    login: Login
+
+
+Guest = LinuxGuest
+"""The guests that a node can run, told apart by `kind`."""
+
+
+@dataclass(frozen=True)
+class IoCores:
+    """The cores of the job's I/O, each with all its CPUs: the first `min_cores` of them work from the start.
+
+    `nics` are the host's adapters whose interrupts they serve.
+    """
+
+    mode: Literal["libvirt", "skvm"]
+    cores: tuple[tuple[int, ...], ...]
+    min_cores: int
+    nics: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class NodePlan:
+    """All that the runtime applies on one node. `host_cpus` are the host's own, which no job is given."""
+
+    version: int
+    job_id: str
+    job_name: str
+    node: str
+    lane: Literal["system", "session"]
+    job_plan_digest: str
+    spool: str
+    login: Login
+    image: ImageFiles
+    guests: tuple[Guest, ...]
+    host_cpus: tuple[int, ...]
+    io: IoCores
+    claim: Claim
+    walltime_s: int
+    boot_timeout_s: int
+    grace_s: int
+    notes: tuple[str, ...]
+    """What a person must be told, one sentence each: a permitted degradation, say."""
+    reasons: tuple[str, ...]
+    """Why each was given the CPUs and the memory that it has, one sentence for each choice."""
+
+
+@dataclass(frozen=True)
+class NodeBundle:
+    """A NodePlan and the files compiled from it: `vmN/domain.xml` and `vmN/seed/*` for each guest."""
+
+    plan: NodePlan
+    files: tuple[Artifact, ...]
