@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from tests.site.helpers import site
+from tests.site.helpers import PLAIN, site
 from tests.spec.helpers import ROOT
 from tests.support.terminal import on_terminal
 from vtorque_spec.cli import group
@@ -17,7 +17,10 @@ from vtorque_spec.render.formats import FORMATS
 PATH = os.pathsep.join(str(ROOT / part) for part in ("", "compilers", "runtime"))
 RICH = (
     "  thin: {cpus: 8, memory: 16GiB}\n"
-    '  fat: {cpus: 30, memory: 62GiB, nodes: "f[1-4]", property: mem64, topology: {sockets: 2, cores: 8, threads: 2}}\n'
+    '  fat: {cpus: 30, memory: 62GiB, nodes: "f[1-4]", property: mem64, topology: {sockets: 2, cores: 8, threads: 2},\n'
+    "    host_reserve: {cores: 1, memory: 2GiB}, slot: core, vcpu: thread}\n"
+    "queues: {batch: {node_classes: [fat, thin], default: true}, large: {node_classes: [fat]}}\n"
+    "iocm: {mode: skvm, nics: [eth0]}\n"
 )
 
 
@@ -83,12 +86,21 @@ def test_a_bar_on_a_terminal(tmp_path: Path) -> None:
 def test_show(tmp_path: Path) -> None:
     root = site(tmp_path, old="  thin: {cpus: 8, memory: 16GiB}\n", new=RICH)
     lines = vtorque("show", root).stdout.splitlines()
-    assert lines[:4] == [
+    assert lines[:12] == [
         "Node classes",
-        "  name  CPUs  memory  sockets x cores x threads  NUMA cells  property  nodes",
-        "  thin  8     16GiB   -                          -           -         -",
-        "  fat   30    62GiB   2 x 8 x 2                  -           mem64     f[1-4]",
+        "  name  CPUs  memory  sockets x cores x threads  NUMA cells  host keeps    slot    vCPU    property  nodes",
+        "  thin  8     16GiB   -                          -           -             thread  core    -         -",
+        "  fat   30    62GiB   2 x 8 x 2                  -           1 core, 2GiB  core    thread  mem64     f[1-4]",
+        "",
+        "Queues",
+        "  name   node classes  default",
+        "  batch  thin, fat     yes",
+        "  large  fat           -",
+        "",
+        "I/O cores",
+        "  mode  adapters",
     ]
+    assert lines[12] == "  skvm  eth0"
     assert "  home  $HOME   $HOME   rw" in lines
     assert "  default  isolated" in lines
     assert any(line.startswith("  debian-12  1111111111111111  256MiB") for line in lines)
@@ -100,9 +112,16 @@ def test_show_as_json(tmp_path: Path) -> None:
     assert shown["name"] == "plain"
     assert shown["node_classes"]["thin"] == {"cpus": 8, "memory": 16 * 2**30}
     assert shown["node_classes"]["fat"]["topology"] == {"sockets": 2, "cores": 8, "threads": 2}
+    assert shown["queues"]["batch"] == {"node_classes": ["fat", "thin"], "default": True}
+    assert shown["iocm"] == {"mode": "skvm", "nics": ["eth0"]}
     assert set(shown) == {
-        "name", "batch", "hypervisor", "min_uid", "node_classes", "images", "mounts", "networks"
+        "name", "batch", "hypervisor", "min_uid", "node_classes", "queues", "images", "mounts", "networks", "iocm"
     }  # fmt: skip
+
+
+def test_show_of_a_site_without_queues() -> None:
+    lines = vtorque("show", PLAIN).stdout.splitlines()
+    assert lines[4:10] == ["Queues", "  none", "", "I/O cores", "  mode     adapters", "  libvirt  any nic or hca"]
 
 
 def test_show_on_a_terminal_has_every_text(tmp_path: Path) -> None:

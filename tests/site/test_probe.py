@@ -17,6 +17,7 @@ from tests.spec.helpers import document
 from vtorque_spec.cli import group
 from vtorque_spec.diagnostics import Report
 from vtorque_spec.driver import open_site
+from vtorque_spec.site.facts import check_facts
 from vtorque_spec.site.model import NodeClass, SiteFile
 from vtorque_spec.site.probe.capabilities import read_capabilities
 from vtorque_spec.site.probe.entry import class_text
@@ -195,6 +196,8 @@ def test_the_text() -> None:
         "    memory: 5376MiB\n"
         "    # A suggestion: what the host keeps is not in `cpus` and `memory` above, so change them together.\n"
         "    host_reserve: {cores: 1, memory: 768MiB}\n"
+        "    # slot: core      # if the batch system counts cores; `cpus` counts threads even then\n"
+        "    # vcpu: thread    # if the threads of a core may be vCPUs of a guest; otherwise each has a core\n"
         "    topology: {sockets: 2, cores: 2, threads: 2}\n"
         "    cells:\n"
         "      - id: 1\n"
@@ -214,6 +217,36 @@ def test_the_text() -> None:
         "      - {name: eth1, kind: nic}\n"
         "      - {name: nvme0, kind: nvme, cell: 1}\n"
     )
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_what_the_comments_of_an_entry_say_can_be_taken(name: str) -> None:
+    """`cpus` is a whole number of cores on any machine."""
+    text = class_text(ODD[name], "thin", "it")
+    several = any(len(core) > 1 for core in ODD[name].cores)
+    assert ("# slot: core " in text, "# vcpu: thread " in text) == (several, several)
+    taken = text.replace("# slot: core ", "slot: core ").replace("# vcpu: thread ", "vcpu: thread ")
+    report, parsed = Report(), document(SITE.replace(CLASS, taken))
+    facts = parse_as(SiteFile, parsed, report)
+    assert facts, report.items
+    check_facts(facts, parsed, report)
+    assert report.items == []
+    assert facts.node_classes["thin"].slot == ("core" if several else None)
+
+
+def test_distances_go_with_their_cells() -> None:
+    """They are in the order in which the class lists its cells, whatever that is."""
+    cells = (
+        "{id: 5, cpus: 0, memory: 1GiB, distances: [10, 30, 40]}",
+        "{id: 2, cpus: 1, memory: 1GiB, distances: [31, 10, 50]}",
+        "{id: 9, cpus: 2, memory: 1GiB, distances: [41, 51, 10]}",
+    )
+    text = f"node_classes:\n  thin: {{cpus: 3, memory: 3GiB, cells: [{', '.join(cells)}]}}\n"
+    read_back = machine_of(node_class(text))
+    assert read_back
+    assert [(cell.id, cell.distances) for cell in read_back.cells] == [
+        (2, (10, 31, 50)), (5, (30, 10, 40)), (9, (51, 41, 10))
+    ]  # fmt: skip
 
 
 def test_cores_that_differ_have_no_topology() -> None:

@@ -65,10 +65,40 @@ def test_valid() -> None:
         ("devices: [{name: eth0, kind: disk}]", False),
         ("host_reserve: {cores: 1}", True),
         ("host_reserve: {memory: 1GiB}", False),
+        ("host_reserve: {cores: 1, in_slots: true}", True),
+        ("host_reserve: {cores: 1, in_slots: 1}", False),
+        ("slot: core", True),
+        ("slot: socket", False),
+        ("vcpu: thread", True),
+        ("vcpu: 1", False),
+        ("lock_memory: true", True),
+        ("lock_memory: 'yes'", False),
     ],
 )
 def test_the_schema_and_the_program_agree(members: str, fine: bool) -> None:
     parsed = document(SITE.replace(CLASS, f"thin: {{cpus: 8, memory: 16GiB, {members}}}"))
+    assert (not list(VALIDATOR.iter_errors(parsed.data))) == fine
+    assert (parse_as(SiteFile, parsed, Report()) is not None) == fine
+
+
+@pytest.mark.parametrize(
+    ("members", "fine"),
+    [
+        ("queues: {short: {node_classes: [thin], default: true}, long: {node_classes: [thin]}}", True),
+        ("queues: {short: {node_classes: []}}", False),
+        ("queues: {short: {}}", False),
+        ("queues: {short: {node_classes: thin}}", False),
+        ("queues: [short]", False),
+        ("queues: {'a b': {node_classes: [thin]}}", False),
+        ("iocm: {mode: libvirt}", True),
+        ("iocm: {mode: skvm, nics: [eth0, mlx5_0]}", True),
+        ("iocm: {mode: skvm, nics: [a b]}", False),
+        ("iocm: {nics: [eth0]}", False),
+        ("iocm: true", False),
+    ],
+)
+def test_they_agree_about_queues_and_io_cores(members: str, fine: bool) -> None:
+    parsed = document(f"{SITE}{members}\n")
     assert (not list(VALIDATOR.iter_errors(parsed.data))) == fine
     assert (parse_as(SiteFile, parsed, Report()) is not None) == fine
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from vtorque_spec.render import printable
 from vtorque_spec.site import Site
-from vtorque_spec.site.model import NodeClass
+from vtorque_spec.site.model import HostReserve, NodeClass, SiteIocm
 from vtorque_spec.units import print_size
 
 
@@ -19,13 +19,23 @@ class Table:
 
 
 def tables(site: Site) -> list[Table]:
-    """Return the node classes, images, mounts and networks of a site."""
+    """Return what a site offers: what was not said stands there as what it means."""
     return [
         Table(
             "Node classes",
-            ("name", "CPUs", "memory", "sockets x cores x threads", "NUMA cells", "property", "nodes"),
+            ("name", "CPUs", "memory", "sockets x cores x threads", "NUMA cells", "host keeps", "slot", "vCPU",
+             "property", "nodes"),
             tuple((name, *_node_class(said)) for name, said in site.node_classes.items()),
         ),
+        Table(
+            "Queues",
+            ("name", "node classes", "default"),
+            tuple(
+                (name, ", ".join(site.reachable(name)), "yes" if said.default else "-")
+                for name, said in site.queues.items()
+            ),
+        ),
+        Table("I/O cores", ("mode", "adapters"), (_iocm(site.iocm),)),
         Table(
             "Images",
             ("name", "sha256", "least memory", "disk", "tags", "description"),
@@ -51,9 +61,25 @@ def _node_class(said: NodeClass) -> tuple[str, ...]:
         print_size(said.memory),
         f"{built.sockets} x {built.cores} x {built.threads}" if built else "-",
         str(len(said.cells)) if said.cells else "-",
+        _reserve(said.host_reserve),
+        said.slot or "thread",
+        said.vcpu or "core",
         said.property or "-",
         said.nodes or "-",
     )
+
+
+def _reserve(said: HostReserve | None) -> str:
+    if said is None:
+        return "-"
+    cores = f"{said.cores} core{'' if said.cores == 1 else 's'}"
+    return f"{cores}, {print_size(said.memory)}" if said.memory else cores
+
+
+def _iocm(said: SiteIocm | None) -> tuple[str, str]:
+    if said is None:
+        return "libvirt", "any nic or hca"
+    return said.mode, "any nic or hca" if said.nics is None else ", ".join(said.nics)
 
 
 def plain(found: list[Table]) -> str:
@@ -71,7 +97,8 @@ def _rows(table: Table) -> str:
 def as_data(site: Site) -> dict[str, Any]:
     """Return a site as plain data: sizes in bytes; what was not said is left out."""
     parts = {
-        "node_classes": site.node_classes, "images": site.images, "mounts": site.mounts, "networks": site.networks,
+        "node_classes": site.node_classes, "queues": site.queues, "images": site.images, "mounts": site.mounts,
+        "networks": site.networks,
     }  # fmt: skip
     return {
         "name": site.name,
@@ -82,4 +109,5 @@ def as_data(site: Site) -> dict[str, Any]:
             part: {name: said.model_dump(mode="json", exclude_none=True) for name, said in members.items()}
             for part, members in parts.items()
         },
+        **({"iocm": site.iocm.model_dump(mode="json", exclude_none=True)} if site.iocm else {}),
     }

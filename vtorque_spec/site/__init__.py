@@ -12,8 +12,17 @@ from pydantic import BaseModel
 from vtorque_spec import data
 from vtorque_spec.diagnostics import Code, Diagnostic, Report, Span
 from vtorque_spec.document import Document, read
+from vtorque_spec.plan import Flavour
 from vtorque_spec.site.facts import check_facts
-from vtorque_spec.site.model import CatalogueImage, NodeClass, SiteFile, SiteMount, SiteNetwork
+from vtorque_spec.site.model import (
+    CatalogueImage,
+    NodeClass,
+    SiteFile,
+    SiteIocm,
+    SiteMount,
+    SiteNetwork,
+    SiteQueue,
+)
 from vtorque_spec.site.policy_files import PolicyFiles, read_policy
 from vtorque_spec.spec.parse import parse_as
 
@@ -27,14 +36,30 @@ class Site:
     """Everything that a site's directory says."""
 
     name: str
-    batch: str
+    batch: Flavour
     hypervisor: Literal["any", "kvm", "emulation"]
     min_uid: int
     node_classes: Mapping[str, NodeClass]
+    queues: Mapping[str, SiteQueue]
+    iocm: SiteIocm | None
     mounts: Mapping[str, SiteMount]
     networks: Mapping[str, SiteNetwork]
     images: Mapping[str, CatalogueImage]
     policy: PolicyFiles
+
+    def reachable(self, queue: str | None) -> tuple[str, ...]:
+        """Return the classes that a job of `queue` can get, in the order of `site.yaml`; none of an unknown queue.
+
+        None is the default queue. Where the site has no default, or no queues at all, all classes are reachable.
+        """
+        if not self.queues:
+            return tuple(self.node_classes)
+        if queue is None:
+            queue = next((name for name, said in self.queues.items() if said.default), None)
+            if queue is None:
+                return tuple(self.node_classes)
+        classes = self.queues[queue].node_classes if queue in self.queues else ()
+        return tuple(name for name in self.node_classes if name in classes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +79,8 @@ def load_site(directory: Path | None, report: Report) -> Site | None:
         return None
     facts = files.facts
     return Site(
-        facts.name, facts.batch, facts.hypervisor, facts.min_uid, facts.node_classes, facts.mounts, facts.networks,
-        {image.name: image for image, _ in files.images}, files.policy,
+        facts.name, facts.batch, facts.hypervisor, facts.min_uid, facts.node_classes, facts.queues or {}, facts.iocm,
+        facts.mounts, facts.networks, {image.name: image for image, _ in files.images}, files.policy,
     )  # fmt: skip
 
 

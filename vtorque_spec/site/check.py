@@ -40,6 +40,11 @@ def _check_facts(files: Files, report: Report) -> None:
 
         check_nodes(facts.node_classes, document, report)
     _check_properties(facts, document, report)
+    _check_reserves(facts, document, report)
+    if facts.iocm and facts.iocm.mode == "skvm":
+        from vtorque_spec.site.skvm import check_skvm
+
+        check_skvm(facts, document, report)
     _check_hook_limit(files, report)
     for (name, one), (later, other) in combinations(facts.mounts.items(), 2):
         _check_mounts((name, one), (later, other), document, report)
@@ -59,6 +64,16 @@ def _check_properties(facts: SiteFile, document: Document, report: Report) -> No
             hint = "give each class a property of its own: a job cannot ask for one of them alone"
             place = document.span(("node_classes", name, "property"))
             report.add(Code.PROPERTY_TWICE, message, place, notes=notes, help=hint)
+
+
+def _check_reserves(facts: SiteFile, document: Document, report: Report) -> None:
+    for name, said in facts.node_classes.items():
+        if said.host_reserve and said.host_reserve.in_slots and not said.host_reserve.cores:
+            at = ("node_classes", name, "host_reserve")
+            notes = [Note("it keeps no cores", document.span((*at, "cores")))]
+            message = f"the batch system is said to count the host's cores of `{name}`, but the host keeps none"
+            place, hint = document.span((*at, "in_slots")), "remove `in_slots`, or say how many cores the host keeps"
+            report.add(Code.SLOTS, message, place, notes=notes, help=hint)
 
 
 # --- times ----------------------------------------------------------------------------------------------------------

@@ -101,6 +101,9 @@ class HostReserve(Model):
 
     cores: Annotated[int, Field(ge=0, le=1024)] = Field(description="whole cores")
     memory: Size | None = Field(None, description="memory")
+    in_slots: bool | None = Field(
+        None, description="whether the batch system counts these cores among the slots that it gives out; no if absent"
+    )
 
 
 class NodeClass(Model):
@@ -114,6 +117,13 @@ class NodeClass(Model):
     cells: Items[NumaCell] | None = Field(None, description="NUMA cells")
     devices: Items[Device] | None = Field(None, description="devices, and the cells that they hang on")
     host_reserve: HostReserve | None = Field(None, description="what jobs are not given")
+    slot: Literal["core", "thread"] | None = Field(
+        None, description="what the batch system counts as one slot; a thread, that is a CPU, if absent"
+    )
+    vcpu: Literal["core", "thread"] | None = Field(
+        None, description="what a pinned vCPU has to itself; a whole core if absent"
+    )
+    lock_memory: bool | None = Field(None, description="whether guests' memory is locked; no if absent")
 
 
 class SiteMount(Model):
@@ -128,6 +138,24 @@ class SiteNetwork(Model):
     """A network that jobs may name."""
 
     kind: Literal["isolated"] = Field(description="isolated: host and guest reach each other and nothing else")
+
+
+class SiteQueue(Model):
+    """A queue of the batch system (Slurm: a partition)."""
+
+    node_classes: Annotated[Items[Name], Field(min_length=1)] = Field(description="the classes that its jobs can get")
+    default: bool | None = Field(None, description="whether jobs that name no queue get this one; no if absent")
+
+
+class SiteIocm(Model):
+    """How the nodes serve I/O cores."""
+
+    mode: Literal["libvirt", "skvm"] = Field(
+        description="libvirt pins the threads; skvm leaves them to the I/O manager of an sKVM kernel"
+    )
+    nics: Items[Word] | None = Field(
+        None, description="the adapters that I/O cores serve, by name; all that are nic or hca if absent"
+    )
 
 
 class PhaseTimeouts(Model):
@@ -146,7 +174,7 @@ class SiteFile(Model):
 
     apiVersion: Literal["vtorque-site/v1"] = Field(description="the version of this language")  # noqa: N815 - its word
     name: Name = Field(description="name of the site")
-    batch: Literal["torque"] = Field(description="the batch system that scripts are compiled for")
+    batch: Literal["torque", "openpbs", "slurm"] = Field(description="the batch system that scripts are compiled for")
     hypervisor: Literal["any", "kvm", "emulation"] = Field(description="what the nodes' guests run on")
     min_uid: Annotated[int, Field(ge=1)] = Field(description="users below have no jobs")
     hook_limit: Duration | None = Field(None, description="what the batch system gives a hook (Torque: $prologalarm)")
@@ -154,6 +182,10 @@ class SiteFile(Model):
     node_classes: dict[Name, NodeClass] = Field(
         description="the kinds of nodes", json_schema_extra={"minProperties": 1}
     )
+    queues: dict[Name, SiteQueue] | None = Field(
+        None, description="the queues; if absent, each reaches all node classes"
+    )
+    iocm: SiteIocm | None = Field(None, description="how I/O cores are served; by libvirt if absent")
     mounts: dict[Name, SiteMount] = Field(description="directories that jobs may mount")
     networks: dict[Name, SiteNetwork] = Field(description="networks that jobs may name")
 

@@ -38,6 +38,15 @@ def check_nodes(classes: Mapping[str, NodeClass], document: Document, report: Re
             report.add(Code.NODES_TWICE, message, place, notes=notes, help=hint)
 
 
+def class_of_node(classes: Mapping[str, NodeClass], node: str) -> str | None:
+    """Return the class whose `nodes` have that name; None when none does."""
+    for name, said in classes.items():
+        found = read_nodes(said.nodes) if said.nodes is not None else ""
+        if isinstance(found, NodeSet) and node in found:
+            return name
+    return None
+
+
 @lru_cache(maxsize=8)
 def read_nodes(text: str) -> NodeSet | str:
     """Return the nodes, not to be changed, or why the text is none. Groups are none: looking them up runs programs."""

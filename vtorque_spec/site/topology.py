@@ -1,12 +1,13 @@
 """What a node class says of its nodes' CPUs, cells and memory must add up: placement goes by it."""
 
 from collections.abc import Callable
+from itertools import accumulate
 
 from vtorque_spec.diagnostics import Code, Note, Report
 from vtorque_spec.document import Document, Path
 from vtorque_spec.site.cpus import print_cpus
 from vtorque_spec.site.model import NodeClass, NumaCell, cores_of
-from vtorque_spec.units import parse_size, print_size
+from vtorque_spec.units import SIZE_UNITS, parse_size, print_size
 
 _TOLD_BY = "`numactl --hardware` on such a node tells them"
 _SIBLINGS_TOLD_BY = "`vtorque site node-class` on such a node tells them"
@@ -24,6 +25,20 @@ def check_class(name: str, said: NodeClass, document: Document, report: Report) 
     if len(report.items) == before:  # otherwise the sums only repeat it
         _check_cpus(name, said, at, document, report)
         _check_memory(name, said, at, document, report)
+    if len(report.items) == before:
+        _check_slots(said, at, document, report)
+
+
+def core_widths(said: NodeClass) -> list[int]:
+    """Return how many threads each core has, in the order of their first CPUs; empty where the class does not tell.
+
+    The first of them are the host's, as many as `host_reserve.cores` says.
+    """
+    threads = said.topology.threads if said.topology else 1
+    cores = sorted(core for cell in said.cells or () for core in cores_of(cell, threads))
+    if not cores and said.topology:
+        return [threads] * (said.topology.sockets * said.topology.cores)
+    return [len(core) for core in cores]
 
 
 def _check_cells(cells: tuple[NumaCell, ...], at: Path, document: Document, report: Report) -> None:
@@ -134,20 +149,32 @@ def _check_cpus(name: str, said: NodeClass, at: Path, document: Document, report
             Code.CPU_COUNT, message, place, notes=notes, help="correct one of them; `lscpu` on such a node tells both"
         )
         return
+    if said.cells and not in_cells:
+        message, place = f"no cell of `{name}` has CPUs", document.key_span((*at, "cells"))
+        report.add(Code.CPU_COUNT, message, place, help=f"give the cells their `cpus`; {_TOLD_BY}")
+        return
     whole = in_cells or built
     if not whole:
         return
-    reserved = said.host_reserve.cores * _fewest_threads(said) if said.host_reserve else 0
+    reserved = sum(core_widths(said)[: said.host_reserve.cores]) if said.host_reserve else 0
     _check_given(
         Code.CPU_COUNT, ("cpus", said.cpus), whole, reserved, at, document, report, lambda number: f"{number} CPUs"
     )
 
 
-def _fewest_threads(said: NodeClass) -> int:
-    """The threads of the smallest core: more than the host's cores have at least is not known here."""
-    if said.topology:
-        return said.topology.threads
-    return min((len(core) for cell in said.cells or () for core in cores_of(cell, 1)), default=1)
+def _check_slots(said: NodeClass, at: Path, document: Document, report: Report) -> None:
+    """Where a slot is a core, the CPUs that jobs can be given are those of the first so many cores."""
+    left = core_widths(said)[said.host_reserve.cores if said.host_reserve else 0 :]
+    whole = list(accumulate(left))
+    if said.slot != "core" or not left or said.cpus in whole:
+        return
+    widths = sorted(set(left))
+    have = f"{widths[0]} threads each" if len(widths) == 1 else f"{' or '.join(map(str, widths))} threads"
+    notes = [Note("a slot is a core", document.span((*at, "slot")))]
+    message = f"{said.cpus} CPUs are no number of whole cores: the cores of `{at[1]}` have {have}"
+    near = [str(cpus) for cpus in whole if abs(cpus - said.cpus) < max(widths)]
+    hint = f"write `cpus: {' or '.join(near)}`: `cpus` counts threads, whatever a slot is"
+    report.add(Code.SLOTS, message, document.span((*at, "cpus")), notes=notes, help=hint)
 
 
 def _check_memory(name: str, said: NodeClass, at: Path, document: Document, report: Report) -> None:
@@ -160,7 +187,10 @@ def _check_memory(name: str, said: NodeClass, at: Path, document: Document, repo
             hint = "lower their number, or correct the cell's `memory`"
             report.add(Code.CELL_MEMORY, message, place, help=hint)
     whole = sum(cell.memory or 0 for cell in said.cells or ())
-    if whole:
+    if said.cells and all((cell.memory or 0) < SIZE_UNITS["MiB"] for cell in said.cells):
+        message, place = f"no cell of `{name}` has memory", document.key_span((*at, "cells"))
+        report.add(Code.CELL_MEMORY, message, place, help=f"give the cells their `memory`; {_TOLD_BY}")
+    elif whole:
         reserved = (said.host_reserve.memory or 0) if said.host_reserve else 0
         _check_given(Code.CELL_MEMORY, ("memory", said.memory), whole, reserved, at, document, report, print_size)
 

@@ -46,6 +46,9 @@ def _lines(found: Machine, name: str) -> Iterator[str]:
     yield f"    memory: {print_size(found.memory_bytes - memory_bytes)}"
     yield "    # A suggestion: what the host keeps is not in `cpus` and `memory` above, so change them together."
     yield f"    host_reserve: {{cores: {cores}, memory: {print_size(memory_bytes)}}}"
+    if any(len(core) > 1 for core in found.cores):
+        yield "    # slot: core      # if the batch system counts cores; `cpus` counts threads even then"
+        yield "    # vcpu: thread    # if the threads of a core may be vCPUs of a guest; otherwise each has a core"
     if built:
         yield "    topology: {sockets: %d, cores: %d, threads: %d}" % built  # noqa: UP031 - braces
     yield "    cells:"

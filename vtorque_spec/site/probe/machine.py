@@ -138,11 +138,12 @@ def machine_of(said: NodeClass) -> Machine | None:
     if not said.cells:
         return None
     threads = said.topology.threads if said.topology else 1
+    order = sorted(range(len(said.cells)), key=[cell.id for cell in said.cells].__getitem__)
     cells = (
         Cell(
             cell.id, cores_of(cell, threads), cell.memory or 0,
             {size: count for size in HUGEPAGE_BYTES for word, count in (cell.hugepages or {}).items() if word == size},
-            cell.distances or (), cell.socket,
+            tuple(cell.distances[place] for place in order) if cell.distances else (), cell.socket,
         )
         for cell in said.cells
     )  # fmt: skip
