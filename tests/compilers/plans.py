@@ -1,53 +1,61 @@
-"""Plans built directly, past the models, and those of the examples: what the compilers are given."""
+"""Plans built directly, past the models: what the compilers are given."""
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-from tests.spec.helpers import EXAMPLES, checked, site
-from vtorque_spec.placement.node_plan import plan_node
-from vtorque_spec.placement.preview import preview_context
+from hypothesis import strategies as st
+
 from vtorque_spec.plan import (
     BatchRequest,
     BridgeNic,
+    CpuTopology,
     Disk,
     Filesystem,
     Group,
+    GuestCell,
+    GuestMemory,
     HostKey,
     Image,
+    Iocm,
     JobPlan,
     LinuxGuest,
     Login,
     Machine,
     Mount,
-    NodePlan,
+    NodeRequest,
     Pinning,
     Pins,
     UserNic,
 )
 
-GIB = 1024**3
+MIB = 1024**2
+GIB = 1024 * MIB
 MAC = "52:54:00:12:34:56"
 BRIDGE = BridgeNic("bridge", MAC, "vtorque0", "10.177.0.2", "10.177.0.1", 24)
 USER = UserNic("user", MAC, 22022)
-OVERLAY = Disk("vda", "/spool/vm0/overlay.qcow2", "qcow2", False, "/images/root.qcow2", "qcow2")
-SEED = Disk("vdb", "/spool/vm0/seed.iso", "raw", True, None, None)
+OVERLAY = Disk("vda", "/spool/vm0/overlay.qcow2", "qcow2", False, "/images/root.qcow2", "qcow2", None, None)
+SEED = Disk("vdb", "/spool/vm0/seed.iso", "raw", True, None, None, None, None)
 HOME = Filesystem("/srv/home", "home", "/home", False)
 DATA = Filesystem("/srv/data", "data", "/data/sets", True)
+
+UNPINNED = Pins((), (), (), ())
+MEMORY = GuestMemory(GIB, (), (), None, False)
 
 MACHINE = Machine(
     name="vt-42-0",
     uuid="6f6a9f5e-8f0f-4c4f-9a3e-1d7a7c3f0a11",
     virt="qemu",
     vcpus=2,
-    memory_bytes=GIB,
-    pins=Pins((), ()),
+    topology=CpuTopology(1, 2, 1),
+    memory=MEMORY,
+    pins=UNPINNED,
     kernel="/images/vmlinuz",
     initrd="/images/initrd.img",
     cmdline="console=ttyS0 root=LABEL=root rw",
     disks=(OVERLAY, SEED),
     filesystems=(),
     nic=USER,
+    nic_queues=1,
     console_log="/spool/vm0/console.log",
 )
 
@@ -77,13 +85,18 @@ JOB = JobPlan(
     version=1,
     name="cavity",
     site="local",
-    batch=BatchRequest(2, 14, 24 * GIB, 7200, "batch", "hpc1234", "cavity.out", True),
+    batch=BatchRequest(2, False, 7200, "batch", "hpc1234", "cavity.out", True),
     image=Image("debian-12", None, "linux", "console=ttyS0"),
     vcpus=14,
     memory_bytes=23 * GIB,
     vms_per_node=1,
     pinning=Pinning("none", ()),
+    iocm=Iocm("libvirt", 0, 0),
+    hugepages="none",
+    shared_memory_bytes=0,
     root_disk_bytes=20 * GIB,
+    root_disk_in_ram=False,
+    devices=(),
     mounts=(Mount("home", "/home", "/home", False),),
     network="default",
     boot_timeout_s=120,
@@ -92,6 +105,8 @@ JOB = JobPlan(
     hypervisor="any",
     policy_digest="sha256:0",
 )
+
+REQUEST = NodeRequest(14, 24 * GIB, None)
 
 
 def with_machine(guest: LinuxGuest = GUEST, **changes: Any) -> LinuxGuest:
@@ -109,24 +124,96 @@ def with_batch(job: JobPlan = JOB, **changes: Any) -> JobPlan:
     return replace(job, batch=replace(job.batch, **changes))
 
 
+def with_memory(guest: LinuxGuest = GUEST, **changes: Any) -> LinuxGuest:
+    """Return `guest` with another memory."""
+    return with_machine(guest, memory=replace(guest.machine.memory, **changes))
+
+
+TWO_CELLS = (GuestCell(0, (0, 1), GIB // 2, (10, 21)), GuestCell(3, (2, 3), GIB // 2, (31, 10)))
+FOUR = with_machine(vcpus=4, topology=CpuTopology(2, 1, 2), nic=BRIDGE)
+IO_DISKS = (
+    replace(OVERLAY, iothread=1, queues=4),
+    replace(OVERLAY, target="vdc", file="/spool/vm0/scratch.qcow2", iothread=2, queues=2),
+    SEED,
+)
+
 GUESTS = {
     "user-nic": GUEST,
     "bridge": with_machine(nic=BRIDGE),
     "filesystems": with_machine(filesystems=(HOME, DATA), nic=BRIDGE),
-    "pinned": with_machine(pins=Pins(((4, 5, 6, 9), (7,)), (1, 2))),
-    "emulator-pinned": with_machine(pins=Pins((), (0,))),
+    "pinned": with_machine(pins=Pins(((4, 5, 6, 9), (7,)), (1, 2), (), ())),
+    "floating": with_machine(pins=Pins((), (), (), (2, 3, 6, 7))),
+    "iocm": with_machine(
+        FOUR,
+        pins=Pins(((4,), (5,), (6,), (7,)), (0, 1), ((0, 1), (0, 1)), ()),
+        disks=IO_DISKS,
+        nic_queues=4,
+    ),
+    "iocm-floating": with_machine(FOUR, pins=Pins((), (0, 1), ((0, 1),), (2, 3, 6, 7)), disks=(IO_DISKS[0], SEED)),
+    "one-cell": with_memory(nodeset=(1,)),
+    "two-cells": with_memory(FOUR, nodeset=(0, 3), cells=TWO_CELLS),
+    "cells-of-unknown-distance": with_memory(
+        FOUR, nodeset=(0, 3), cells=tuple(replace(cell, distances=()) for cell in TWO_CELLS)
+    ),
+    "cell-without-vcpus": with_memory(
+        nodeset=(0, 1), cells=(replace(TWO_CELLS[0], distances=(10, 20)), GuestCell(1, (), GIB // 2, (20, 10)))
+    ),
+    "pages-2m": with_memory(page_bytes=2 * MIB),
+    "pages-1g": with_memory(page_bytes=GIB),
+    "pages-of-cells": with_memory(FOUR, nodeset=(0, 3), cells=TWO_CELLS, page_bytes=2 * MIB),
+    "pages-and-filesystems": with_memory(with_machine(filesystems=(HOME,)), page_bytes=2 * MIB),
+    "locked": with_memory(locked=True),
+    "locked-pages": with_memory(FOUR, nodeset=(0, 3), cells=TWO_CELLS, page_bytes=2 * MIB, locked=True),
     "kvm": with_machine(virt="kvm"),
+    "vcpus-256": with_machine(virt="kvm", vcpus=256, topology=CpuTopology(2, 64, 2)),
 }
 """One of each kind that the domain compiler tells apart."""
 
 
-def guest_of_example(path: Path) -> LinuxGuest:
-    """Return the guest that an example gives on a node of the built-in site, emulated."""
-    found = checked(path.read_text(), where=path.parent)
-    context = preview_context(found.job, "generic", site().node_classes["generic"])
-    plan = plan_node(found.job, replace(context, virt="qemu"))
-    assert isinstance(plan, NodePlan)
-    return plan.guests[0]
+def cpu_sets(least: int = 1) -> st.SearchStrategy[tuple[int, ...]]:
+    """Sets of a big host's CPUs or cells, ascending."""
+    return st.sets(st.integers(0, 511), min_size=least, max_size=8).map(lambda cpus: tuple(sorted(cpus)))
 
 
-GUESTS |= {f"example-{path.name.split('.')[0]}": guest_of_example(path) for path in EXAMPLES}
+@st.composite
+def any_memory(draw: st.DrawFn, vcpus: int) -> GuestMemory:
+    """Memory in no, one or several cells of the host."""
+    size, page = draw(st.sampled_from([(2 * MIB, 2 * MIB), (GIB, GIB), (MIB, None)]))
+    host = draw(st.lists(st.integers(0, 63), unique=True, max_size=6).map(sorted))
+    home = [draw(st.integers(0, len(host) - 1)) for _ in range(vcpus)] if len(host) > 1 else []
+    known = draw(st.booleans())
+    cells = tuple(
+        GuestCell(
+            host_cell,
+            tuple(vcpu for vcpu in range(vcpus) if home[vcpu] == n),
+            size * draw(st.integers(1, 64)),
+            tuple(10 if n == other else draw(st.integers(10, 255)) for other in range(len(host))) if known else (),
+        )
+        for n, host_cell in enumerate(host if len(host) > 1 else [])
+    )
+    total = sum(cell.memory_bytes for cell in cells) or size * draw(st.integers(1, 64))
+    return GuestMemory(total, tuple(host), cells, page, draw(st.booleans()))
+
+
+@st.composite
+def any_guest(draw: st.DrawFn) -> LinuxGuest:
+    """A guest that is placed in any way."""
+    sockets, cores, threads = (draw(st.integers(1, most)) for most in (3, 4, 2))
+    vcpus = sockets * cores * threads
+    pins = Pins(
+        vcpus=tuple(draw(cpu_sets()) for _ in range(vcpus)) if draw(st.booleans()) else (),
+        emulator=draw(cpu_sets(0)),
+        iothreads=tuple(draw(st.lists(cpu_sets(), max_size=4))),
+        cpuset=draw(cpu_sets(0)),
+    )
+    iothread = draw(st.integers(1, len(pins.iothreads))) if pins.iothreads else None
+    return with_machine(
+        vcpus=vcpus,
+        topology=CpuTopology(sockets, cores, threads),
+        memory=draw(any_memory(vcpus)),
+        pins=pins,
+        disks=(replace(OVERLAY, iothread=iothread, queues=draw(st.none() | st.integers(1, 8))), SEED),
+        filesystems=draw(st.sampled_from([(), (HOME,)])),
+        nic=draw(st.sampled_from([BRIDGE, USER])),
+        nic_queues=draw(st.integers(1, 8)),
+    )

@@ -1,54 +1,19 @@
-"""The domain compiler against XML, libvirt's schema, and libvirt."""
+"""The domain compiler against XML and libvirt's schema: form, devices, text. test_domain_on_libvirt has the rest."""
 
-import contextlib
-import xml.etree.ElementTree as ET
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from lxml import etree
 
+from tests.compilers.domains import QEMU, misplaced, missing, schema, tree
 from tests.compilers.plans import BRIDGE, DATA, GUEST, GUESTS, OVERLAY, SEED, USER, with_machine
-from tests.support.libvirtd import Libvirtd
 from vtorque_compilers.domain import compile_domain
-from vtorque_compilers.domain.tuning import cpuset
 from vtorque_spec.fault import Fault
 from vtorque_spec.plan import LinuxGuest
 
-RNG = Path("/usr/share/libvirt/schemas/domain.rng")
 ANY_GUEST = pytest.mark.parametrize("guest", GUESTS.values(), ids=GUESTS)
-QEMU = {"qemu": "http://libvirt.org/schemas/domain/qemu/1.0"}
-
-
-def tree(guest: LinuxGuest) -> ET.Element:
-    return ET.fromstring(compile_domain(guest).text)
-
-
-def missing(emitted: ET.Element, returned: ET.Element, path: str = "") -> list[str]:
-    """Name every element, attribute and text of `emitted` that `returned` does not hold.
-
-    Each emitted child takes the first returned child, among those not yet taken, that holds all of it.
-    """
-    path = f"{path}/{emitted.tag}"
-    lost = [f"{path}/@{name}" for name, value in emitted.items() if returned.get(name) != value]
-    if emitted.text and emitted.text.strip() and emitted.text != returned.text:
-        lost.append(f"{path}: {emitted.text!r}, not {returned.text!r}")
-    free = list(returned)
-    for child in emitted:
-        candidates = [other for other in free if other.tag == child.tag]
-        match = next((other for other in candidates if not missing(child, other)), None)
-        if match is not None:
-            free.remove(match)
-        else:
-            nearest = min(
-                (missing(child, other, path) for other in candidates), key=lambda found: len(found), default=None
-            )
-            lost += [f"{path}/{child.tag}"] if nearest is None else nearest
-    return lost
 
 
 @ANY_GUEST
@@ -61,47 +26,7 @@ def test_path_and_form(guest: LinuxGuest) -> None:
 
 @ANY_GUEST
 def test_valid_by_libvirts_schema(guest: LinuxGuest) -> None:
-    if not RNG.exists():
-        pytest.skip("libvirt's schemas are not installed")
-    schema = etree.RelaxNG(etree.parse(RNG))
-    schema.assertValid(etree.fromstring(compile_domain(guest).text))
-
-
-@contextlib.contextmanager
-def defined(uri: str, text: str) -> Iterator[ET.Element]:
-    """Define the domain at `uri` and yield what libvirt keeps of it."""
-    libvirt: Any = pytest.importorskip("libvirt")
-    connection = libvirt.open(uri)
-    try:
-        domain = connection.defineXMLFlags(text, libvirt.VIR_DOMAIN_DEFINE_VALIDATE)
-        try:
-            yield ET.fromstring(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
-        finally:
-            domain.undefine()
-    finally:
-        connection.close()
-
-
-@pytest.mark.libvirt
-@ANY_GUEST
-def test_libvirts_test_driver_keeps_everything(guest: LinuxGuest) -> None:
-    emitted = tree(guest)
-    for commandline in emitted.findall("qemu:commandline", QEMU):
-        emitted.remove(commandline)  # the test driver drops it; qemu:///system below keeps it
-    with defined("test:///default", compile_domain(guest).text) as returned:
-        assert missing(emitted, returned) == []
-
-
-@pytest.mark.libvirt
-@pytest.mark.root
-@ANY_GUEST
-def test_libvirts_qemu_driver_keeps_everything(guest: LinuxGuest, libvirtd: Libvirtd) -> None:
-    with defined("qemu:///system", compile_domain(guest).text) as returned:
-        machine = returned.find("os/type")
-        assert machine is not None
-        assert str(machine.get("machine")).startswith("pc-q35-")  # the version that the alias stands for
-        machine.set("machine", "q35")
-        assert missing(tree(guest), returned) == []
+    schema().assertValid(etree.fromstring(compile_domain(guest).text))
 
 
 def test_a_loss_is_noticed() -> None:
@@ -115,6 +40,15 @@ def test_a_loss_is_noticed() -> None:
         "/domain/devices/disk/readonly",
         "/domain/devices/serial/@type",
     ]
+
+
+def test_another_order_is_noticed() -> None:
+    returned = tree(GUEST)
+    returned.insert(0, returned[2])
+    disk = returned.find("devices/disk")
+    assert disk is not None
+    disk[:] = reversed(disk)
+    assert misplaced(tree(GUEST), returned) == ["/domain", "/domain/devices/disk"]
 
 
 def test_disks_have_explicit_formats_and_ended_chains() -> None:
@@ -151,22 +85,6 @@ def test_qemus_command_line_only_for_the_user_nic() -> None:
 def test_a_comma_in_an_option_is_not_another_option() -> None:
     guest = with_machine(nic=replace(USER, mac="52:54:00:00:00:01,romfile=/etc/shadow"))
     assert "mac=52:54:00:00:00:01,,romfile=" in compile_domain(guest).text
-
-
-def test_tuning_and_shared_memory_only_when_asked_for() -> None:
-    assert tree(GUEST).find("cputune") is None
-    assert tree(GUEST).find("memoryBacking") is None
-    pins = tree(GUESTS["pinned"])
-    assert [node.get("cpuset") for node in pins.findall("cputune/vcpupin")] == ["4-6,9", "7"]
-    assert [node.get("cpuset") for node in pins.findall("cputune/emulatorpin")] == ["1-2"]
-    assert tree(GUESTS["filesystems"]).find("memoryBacking/access[@mode='shared']") is not None
-
-
-@pytest.mark.parametrize(
-    ("cpus", "text"), [((3,), "3"), ((0, 1), "0-1"), ((8, 0, 2, 1), "0-2,8"), ((1, 3, 5), "1,3,5"), ((2, 2), "2")]
-)
-def test_cpusets_as_libvirt_prints_them(cpus: tuple[int, ...], text: str) -> None:
-    assert cpuset(cpus) == text
 
 
 def carried(text: str) -> bool:

@@ -5,7 +5,7 @@ The format: https://libvirt.org/formatdomain.html, as libvirt 9.0 reads it.
 
 from xml.etree.ElementTree import Element
 
-from vtorque_compilers.domain import devices, tuning
+from vtorque_compilers.domain import cpu, devices, memory
 from vtorque_compilers.domain.xml import element, to_text
 from vtorque_spec.plan import Artifact, LinuxGuest, Machine, UserNic
 
@@ -24,13 +24,15 @@ def domain(machine: Machine) -> Element:
         "domain",
         element("name", machine.name),
         element("uuid", machine.uuid),
-        tuning.memory(machine),
-        *tuning.memory_backing(machine),
-        tuning.vcpu(machine),
-        *tuning.cputune(machine.pins),
+        memory.memory(machine.memory),
+        *memory.memory_backing(machine),
+        cpu.vcpu(machine),
+        *cpu.iothreads(machine.pins),
+        *cpu.cputune(machine.pins),
+        *memory.numatune(machine.memory),
         boot(machine),
-        element("features", element("acpi"), element("apic")),
-        tuning.cpu(machine),
+        features(machine),
+        cpu.cpu(machine),
         element("clock", offset="utc"),
         *(element(event, "destroy") for event in ("on_poweroff", "on_reboot", "on_crash")),
         devices.devices(machine),
@@ -38,6 +40,12 @@ def domain(machine: Machine) -> Element:
         type=machine.virt,
         **namespaces,
     )
+
+
+def features(machine: Machine) -> Element:
+    """`<features>`; an IOMMU that remaps interrupts needs QEMU's own I/O APIC."""
+    ioapic = [element("ioapic", driver="qemu")] if devices.needs_iommu(machine) else []
+    return element("features", element("acpi"), element("apic"), *ioapic)
 
 
 def boot(machine: Machine) -> Element:

@@ -9,6 +9,8 @@ from vtorque_spec.plan import BridgeNic, Disk, Filesystem, Machine, UserNic
 
 GUEST_AGENT_CHANNEL = "org.qemu.guest_agent.0"
 
+XAPIC_CPUS = 255
+
 USER_NIC_SLOT = "0x18"
 """Slot on pcie.0 of the card that libvirt does not know of: far above those that libvirt fills from below."""
 
@@ -18,19 +20,24 @@ def devices(machine: Machine) -> Element:
     return element(
         "devices",
         *(disk(item) for item in machine.disks),
-        *(filesystem(item) for item in machine.filesystems),
-        *interface(machine.nic),
         element("controller", type="usb", model="none"),
+        *(filesystem(item) for item in machine.filesystems),
+        *interface(machine),
         serial(machine.console_log),
         guest_agent(),
-        element("rng", element("backend", "/dev/urandom", model="random"), model="virtio"),
         element("memballoon", model="none"),
+        element("rng", element("backend", "/dev/urandom", model="random"), model="virtio"),
+        *iommu(machine),
     )
 
 
 def disk(disk: Disk) -> Element:
     """`<disk>`. Its `<serial>` names it in the guest: /dev/disk/by-id/virtio-vda."""
     driver = {"name": "qemu", "type": disk.format}
+    if disk.iothread is not None:
+        driver["iothread"] = str(disk.iothread)
+    if disk.queues is not None:
+        driver["queues"] = str(disk.queues)
     if disk.backing is not None:
         # An overlay lives as long as its guest: what a crash of the host would lose is thrown away anyhow, so the
         # guest need not wait for flushes, and freed blocks go back to the spool.
@@ -41,8 +48,8 @@ def disk(disk: Disk) -> Element:
         element("source", file=disk.file),
         backing_store(disk),
         element("target", dev=disk.target, bus="virtio"),
-        element("serial", disk.target),
         *([element("readonly")] if disk.read_only else []),
+        element("serial", disk.target),
         type="file",
         device="disk",
     )
@@ -82,14 +89,18 @@ def filesystem(filesystem: Filesystem) -> Element:
     )
 
 
-def interface(nic: BridgeNic | UserNic) -> Iterator[Element]:
-    """`<interface>` on a libvirt network; a card on QEMU's user-mode network is on QEMU's command line instead."""
-    if isinstance(nic, BridgeNic):
+def interface(machine: Machine) -> Iterator[Element]:
+    """`<interface>` on a libvirt network; a card on QEMU's user-mode network is on QEMU's command line instead.
+
+    Its driver has no name: libvirt takes the kernel's (vhost) where there is one, and QEMU itself where there is none.
+    """
+    if isinstance(machine.nic, BridgeNic):
         yield element(
             "interface",
-            element("mac", address=nic.mac),
-            element("source", network=nic.network),
+            element("mac", address=machine.nic.mac),
+            element("source", network=machine.nic.network),
             element("model", type="virtio"),
+            *([element("driver", queues=str(machine.nic_queues))] if machine.nic_queues > 1 else []),
             type="network",
         )
 
@@ -115,6 +126,17 @@ def serial(console_log: str) -> Element:
         element("target", type="isa-serial", port="0"),
         type="file",
     )
+
+
+def needs_iommu(machine: Machine) -> bool:
+    """Whether an interrupt for the last vCPU has no place in xAPIC's 8 bits."""
+    return machine.vcpus > XAPIC_CPUS
+
+
+def iommu(machine: Machine) -> Iterator[Element]:
+    """`<iommu>`: what libvirt asks of a guest with more than 255 vCPUs. QEMU has it under KVM only."""
+    if needs_iommu(machine):
+        yield element("iommu", element("driver", intremap="on", eim="on"), model="intel")
 
 
 def guest_agent() -> Element:

@@ -2,6 +2,8 @@
 
 import re
 import xml.etree.ElementTree as ET
+from collections.abc import Iterable
+from itertools import groupby
 
 from vtorque_spec.fault import Fault
 
@@ -21,6 +23,12 @@ def element(tag: str, *children: ET.Element | str, **attributes: str) -> ET.Elem
         else:
             node.append(child)
     return node
+
+
+def numbers(values: Iterable[int]) -> str:
+    """Return CPUs or cells as libvirt prints a set of them: ascending, neighbours as a range (`0-3,8`)."""
+    runs = [list(run) for _, run in groupby(enumerate(sorted(set(values))), key=lambda pair: pair[1] - pair[0])]
+    return ",".join(f"{run[0][1]}-{run[-1][1]}" if len(run) > 1 else str(run[0][1]) for run in runs)
 
 
 def to_text(root: ET.Element) -> str:
