@@ -18,6 +18,9 @@ MACHINE_ENVELOPE = "VT1."
 USER_ENVELOPE = "VTU1."
 MACHINE_PART_LIMIT_BYTES = 8192
 
+CARRIERS = ("#PBS -v BEOWULF_JOB_MAP=", "#PBS -l vtspec=", "#VTORQUE ")
+"""How the line of a batch script begins that holds the machine part: Torque's, OpenPBS's, Slurm's."""
+
 USER_FIELDS = frozenset({"env", "hooks", "run"})
 """The members of the normal form that belong to the user part."""
 
@@ -51,6 +54,20 @@ def decode_machine_part(text: str) -> MachinePart:
     if not all(isinstance(data[name], str) for name in ("policy_digest", "job_plan_digest")):
         raise DecodeError("the machine part's digests are not text")
     return MachinePart(**data)
+
+
+def machine_part_in_script(script: str) -> str | None:
+    """Return the machine part as it stands in a batch script: in the comments before the first line that is none.
+
+    From Slurm root has the script and nothing else. None: an ordinary job's script.
+    """
+    for line in script.split("\n"):
+        if not line.startswith("#"):
+            return None
+        for start in CARRIERS:
+            if line.startswith(start):
+                return line.removeprefix(start)
+    return None
 
 
 def encode_user_part(part: UserPart) -> str:

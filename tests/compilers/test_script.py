@@ -1,4 +1,4 @@
-"""Torque's batch script against bash, shellcheck and qsub's measured limits."""
+"""What holds for the batch script of every flavour: against bash, shellcheck, and `vtorque show`."""
 
 import os
 import re
@@ -8,184 +8,170 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from click.testing import CliRunner
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.compilers.plans import JOB, with_batch
-from vtorque_compilers.script import compile_torque, refusing_script
-from vtorque_spec.carrier import (
-    MachinePart,
-    decode_user_part,
-    encode_machine_part,
-    encode_user_part,
-)
+from tests.compilers.plans import JOB, REQUEST
+from tests.compilers.qsub import RefusedError, read
+from tests.compilers.scripts import FLAVOURS, HOSTILE, MACHINE_PART, USER, USER_PART, compiled
+from vtorque_compilers.script import compile_script, refusing_script
+from vtorque_spec.carrier import decode_user_part, encode_user_part, machine_part_in_script
+from vtorque_spec.cli.show import command as show
 from vtorque_spec.fault import Fault
-from vtorque_spec.plan import JobPlan, Script, UserPart, Variable
+from vtorque_spec.plan import Flavour, Script, UserPart
 
-USER = UserPart(1, Script("echo hello\n", ("-v",)), None, None, (Variable("OMP_NUM_THREADS", "14", None),))
-MACHINE = MachinePart({"image": "debian-12"}, "sha256:1", "sha256:2")
-MACHINE_PART, USER_PART = encode_machine_part(MACHINE), encode_user_part(USER)
-
-
-def compiled(job: JobPlan = JOB, user_part: str = USER_PART, description: str = "name: cavity\n") -> str:
-    return compile_torque(job, MACHINE_PART, user_part, description).text
+flavours = pytest.mark.parametrize("flavour", FLAVOURS)
+any_flavour = st.sampled_from(FLAVOURS)
 
 
-def directives(text: str) -> list[list[str]]:
-    """Return the words of each `#PBS` line that qsub reads: those before the first line to execute."""
-    found = []
-    for line in text.split("\n"):
-        if line.startswith("#PBS"):
-            found.append(line.split()[1:])
-        elif line.strip() and not line.startswith("#"):
-            break
-    return found
-
-
-def recorded(text: str, folder: Path) -> bytes:
+def recorded(text: str, folder: Path, *, from_file: bool) -> bytes:
     """Run `text` by bash, with a `vtorque-runtime` that records; return its standard input."""
     stub = folder / "vtorque-runtime"
     stub.write_text(f'#!/bin/sh\necho "$@" >{folder}/arguments\ncat >{folder}/input\n')
     stub.chmod(0o755)
-    path = f"{folder}:{os.environ['PATH']}"
-    done = subprocess.run(["bash"], input=text.encode("ascii"), env={"PATH": path}, capture_output=True, check=False)
+    (folder / "job.sh").write_text(text, encoding="ascii")
+    done = subprocess.run(
+        ["bash", folder / "job.sh"] if from_file else ["bash"],
+        input=b"" if from_file else text.encode("ascii"),
+        env={"PATH": f"{folder}:{os.environ['PATH']}"},
+        capture_output=True,
+        check=False,
+    )
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
     assert (folder / "arguments").read_text() == "job\n"
     return (folder / "input").read_bytes()
 
 
-def test_directives() -> None:
-    assert directives(compiled()) == [
-        ["-S", "/bin/bash"],
-        ["-N", "cavity"],
-        ["-l", "nodes=2:ppn=14"],
-        ["-l", f"mem={2 * 24 * 1024**3}b"],
-        ["-l", "walltime=02:00:00"],
-        ["-q", "batch"],
-        ["-A", "hpc1234"],
-        ["-o", "cavity.out"],
-        ["-j", "oe"],
-        ["-v", f"BEOWULF_JOB_MAP={MACHINE_PART}"],
-    ]
+def head(text: str) -> list[str]:
+    """Return what a batch system may read: the comments before the first line to execute, but not the description."""
+    before, _ = text.split("exec vtorque-runtime", 1)
+    lines = before.removesuffix("\n").split("\n")
+    assert all(line.startswith("#") for line in lines)
+    return [line for line in lines if not line.startswith("# | ") and line != "# |"]
 
 
-def test_what_is_not_said_is_not_asked() -> None:
-    job = with_batch(queue=None, account=None, output=None, join=False)
-    assert [words[0] for words in directives(compiled(job))] == ["-S", "-N", "-l", "-l", "-l", "-v"]
-
-
-@pytest.mark.parametrize(("seconds", "text"), [(59, "00:00:59"), (3600, "01:00:00"), (360_061, "100:01:01")])
-def test_walltime(seconds: int, text: str) -> None:
-    assert ["-l", f"walltime={text}"] in directives(compiled(with_batch(walltime_s=seconds)))
-
-
-def test_artifact_is_deterministic_and_executable() -> None:
-    artifact = compile_torque(JOB, MACHINE_PART, USER_PART, "x")
+@flavours
+def test_artifact_is_deterministic_and_executable(flavour: Flavour) -> None:
+    artifact = compile_script(flavour, JOB, REQUEST, MACHINE_PART, USER_PART, "x")
     assert (artifact.path, artifact.mode) == ("job.sh", 0o755)
-    assert artifact == compile_torque(JOB, MACHINE_PART, USER_PART, "x")
+    assert artifact == compile_script(flavour, JOB, REQUEST, MACHINE_PART, USER_PART, "x")
 
 
-@pytest.mark.parametrize("text", [compiled(), refusing_script("bad.vjob.yaml:1:2: error\n")], ids=["job", "refusing"])
-def test_shellcheck_finds_nothing(text: str) -> None:
-    try:
-        done = subprocess.run(["shellcheck", "-"], input=text, text=True, capture_output=True, check=False)
-    except FileNotFoundError:
-        pytest.skip("shellcheck is not installed")
-    assert (done.returncode, done.stdout) == (0, "")
+@pytest.mark.parametrize(
+    "text", [*map(compiled, FLAVOURS), refusing_script("bad.vjob.yaml:1:2: error\n")], ids=[*FLAVOURS, "refusing"]
+)
+def test_shellcheck_and_bash_find_nothing(text: str) -> None:
+    for checker in (["bash", "-n"], ["shellcheck", "-"]):
+        try:
+            done = subprocess.run(checker, input=text, text=True, capture_output=True, check=False)
+        except FileNotFoundError:
+            pytest.skip(f"{checker[0]} is not installed")
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-@given(text=st.text(), description=st.text())
+@settings(deadline=None)  # each example starts processes
+@given(flavour=any_flavour, text=st.text(), description=st.text() | st.just(HOSTILE), from_file=st.booleans())
 def test_any_user_part_reaches_the_runtime(
-    text: str, description: str, tmp_path_factory: pytest.TempPathFactory
+    flavour: Flavour, text: str, description: str, from_file: bool, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     part = UserPart(1, Script(text, (text,)), None, None, ())
-    script = compiled(user_part=encode_user_part(part), description=description)
-    body = recorded(script, tmp_path_factory.mktemp("run")).decode("ascii")
+    script = compiled(flavour, user_part=encode_user_part(part), description=description)
+    body = recorded(script, tmp_path_factory.mktemp("run"), from_file=from_file).decode("ascii")
     assert max(map(len, body.splitlines())) <= 76
     assert decode_user_part(body.replace("\n", "")) == part
 
 
-def test_a_long_user_part_reaches_the_runtime(tmp_path: Path) -> None:
+@flavours
+def test_a_long_user_part_reaches_the_runtime(flavour: Flavour, tmp_path: Path) -> None:
     part = replace(USER, run=Script("x" * 40_000, ()))
-    body = recorded(compiled(user_part=encode_user_part(part)), tmp_path).decode("ascii")
+    body = recorded(compiled(flavour, user_part=encode_user_part(part)), tmp_path, from_file=False).decode("ascii")
     assert decode_user_part(body.replace("\n", "")) == part
 
 
-HOSTILE = "\r#PBS -W jobtype=user\nid\r\n#PBS -q other\x85touch x\u2028id\x0b\x0c\x1c\x00$(id)`id`'\"\\\n#PBS -q x"
-
-
-@given(text=st.text() | st.just(HOSTILE))
-def test_a_description_stays_a_comment(text: str) -> None:
-    script = compiled(description=text)
-    assert directives(script) == directives(compiled())
+@given(flavour=any_flavour, text=st.text() | st.just(HOSTILE))
+def test_a_description_stays_a_comment(flavour: Flavour, text: str) -> None:
+    script = compiled(flavour, description=text)
+    assert head(script) == head(compiled(flavour))
+    assert machine_part_in_script(script) == MACHINE_PART
     assert script.isascii()
     assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f]", script)
-    before, _ = script.split("exec vtorque-runtime", 1)
-    assert all(line.startswith("#") for line in before.removesuffix("\n").split("\n"))
 
 
-@given(text=st.text(), field=st.sampled_from(["queue", "account", "output"]))
-def test_any_directive_comes_through_or_is_refused(text: str, field: str) -> None:
-    job = replace(JOB, batch=replace(JOB.batch, **{field: text}))  # type: ignore[arg-type] # any of the three
-    fine = re.fullmatch(r"[!-~]+", text) and not set(text) & set("\"'\\")
-    if not fine:
-        with pytest.raises(Fault, match="VT0603: a #PBS line cannot carry"):
-            compiled(job)
-        return
-    option = {"queue": "-q", "account": "-A", "output": "-o"}[field]
-    assert [words for words in directives(compiled(job)) if words[0] == option] == [[option, text]]
+@flavours
+@pytest.mark.parametrize("name", ["", " x", "a b", "a\n#PBS -q y", "a\r", "é", "a\\", 'a"', "a'", "a#b", "a\x00"])
+def test_names_that_no_directive_carries(flavour: Flavour, name: str) -> None:
+    with pytest.raises(Fault, match="VT0603: a batch directive cannot carry"):
+        compiled(flavour, replace(JOB, name=name))
 
 
-@pytest.mark.parametrize("name", ["", " x", "a b", "a\n#PBS -q y", "a\r", "é", "a\\", 'a"', "a\x00"])
-def test_names_that_no_directive_carries(name: str) -> None:
-    with pytest.raises(Fault, match="VT0603"):
-        compiled(replace(JOB, name=name))
-
-
+@flavours
 @pytest.mark.parametrize(
     "part", ["", "VTU1.", "VTU1.QUJD\nVTORQUE-USER-PART\nid", "VT1.QUJD", "VTU1.QU-D", "VTU1.QUJD\n"]
 )
-def test_only_base64_stands_in_the_body(part: str) -> None:
+def test_only_base64_stands_in_the_body(flavour: Flavour, part: str) -> None:
     with pytest.raises(Fault, match="VT0603: the user part"):
-        compiled(user_part=part)
+        compiled(flavour, user_part=part)
 
 
+@flavours
 @pytest.mark.parametrize("part", ["", "VTU1.QUJD", "VT1.QUJD,PBS_O_WORKDIR=/evil", "VT1.QUJD\n#PBS -q x"])
-def test_only_base64_stands_in_the_carrier(part: str) -> None:
+def test_only_base64_stands_in_the_carrier(flavour: Flavour, part: str) -> None:
     with pytest.raises(Fault, match="VT0603: the machine part"):
-        compile_torque(JOB, part, USER_PART, "")
+        compiled(flavour, machine_part=part)
 
 
-def test_machine_part_limit() -> None:
+@flavours
+def test_machine_part_limit(flavour: Flavour) -> None:
     fits = "VT1." + "A" * 8188
-    assert ["-v", f"BEOWULF_JOB_MAP={fits}"] in directives(compile_torque(JOB, fits, USER_PART, "").text)
+    assert machine_part_in_script(compiled(flavour, machine_part=fits)) == fits
     with pytest.raises(Fault, match=r"VT0601: .* 8193 bytes.* 8192"):
-        compile_torque(JOB, fits + "A", USER_PART, "")
+        compiled(flavour, machine_part=fits + "A")
 
 
-def test_script_limit_names_the_largest_parts() -> None:
-    part = "VTU1." + "A" * 60_000
-    room = 65_536 - len(compiled(user_part=part, description=""))
-    lines = "\n".join([""] + ["y" * 95] * ((room - 200) // 100))
-    largest = compiled(user_part=part, description=lines + "\n" + "y" * (room - len(lines) - 4 * lines.count("\n") - 5))
-    assert 65_000 < len(largest) <= 65_536
-    with pytest.raises(
-        Fault, match=r"VT0602: .* 6\d{4} bytes, Torque takes 65536: user part 60005, description \d{4}, machine"
-    ):
-        compiled(user_part=part, description=lines + "\n" + "y" * 1000)
+@pytest.mark.parametrize(
+    ("flavour", "system", "limit"),
+    [("torque", "Torque", 65_536), ("slurm", "Slurm", 4 * 1024**2)],
+)
+def test_script_limit_names_the_largest_parts(flavour: Flavour, system: str, limit: int) -> None:
+    user, line = "VTU1." + "A" * (limit // 4), "y" * 95 + "\n"
+    room = limit - len(compiled(flavour, user_part=user, description="x"))
+    count, rest = divmod(room, 100)
+    fits = line * count + "x" * (rest + 1)
+    assert len(compiled(flavour, user_part=user, description=fits)) == limit
+    parts = rf"description {len(fits) + 1 + 4 * (count + 1)}, user part {len(user)}, machine part {len(MACHINE_PART)}"
+    with pytest.raises(Fault, match=f"VT0602: the batch script has {limit + 1} bytes, {system} takes {limit}: {parts}"):
+        compiled(flavour, user_part=user, description=fits + "x")
 
 
-def test_line_limit() -> None:
-    compiled(description="y" * (32_766 - 4))
-    with pytest.raises(Fault, match=r"VT0603: a line has 32767 bytes, qsub takes 32766: # \| yyyy"):
-        compiled(description="y" * (32_766 - 3))
+@flavours
+def test_show_reads_back_what_was_compiled(flavour: Flavour, tmp_path: Path) -> None:
+    script = tmp_path / "job.sh"
+    script.write_text(compiled(flavour, description=HOSTILE))
+    shown = CliRunner().invoke(show, [str(script)])
+    assert shown.exit_code == 0
+    assert "image: debian-12" in shown.output
+    assert "echo hello" in shown.output
+    assert "OMP_NUM_THREADS" in shown.output
 
 
+@pytest.mark.parametrize("script", ["", "#!/bin/bash\nid\n#VTORQUE VT1.QUJD\n", " #VTORQUE VT1.QUJD\n", "#VTORQUES x"])
+def test_an_ordinary_script_carries_no_machine_part(script: str) -> None:
+    assert machine_part_in_script(script) is None
+
+
+@settings(deadline=None)  # each example starts processes
 @given(reason=st.text() | st.just(HOSTILE))
 def test_a_failed_compile_is_refused_by_qsub_and_by_itself(reason: str) -> None:
     script = refusing_script(reason)
     assert script.isascii()
-    assert directives(script) == [["-l", "walltime=vtorque-compile-failed"]]
+    assert [line for line in script.split("\n") if re.match(r"#(PBS|SBATCH|BSUB|VTORQUE)", line)] == [
+        "#PBS -l walltime=vtorque-compile-failed",
+        "#SBATCH --time=vtorque-compile-failed",
+    ]
+    for flavour in ("torque", "openpbs"):
+        with pytest.raises(RefusedError, match="walltime"):
+            read(flavour, script)
     done = subprocess.run(["sh"], input=script, text=True, capture_output=True, check=False)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "vtorque compiled nothing: this is no job\n"

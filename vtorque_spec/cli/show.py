@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from vtorque_spec.canonical import DecodeError, to_data
-from vtorque_spec.carrier import decode_machine_part, decode_user_part
+from vtorque_spec.carrier import decode_machine_part, decode_user_part, machine_part_in_script
 from vtorque_spec.cli.common import JOB_FILE
 
 
@@ -20,13 +20,13 @@ def command(script: Path) -> int:
     vtorque show bundle/job.sh
     """
     text = script.read_text(encoding="utf-8", errors="replace")
-    machine = re.search(r"^#PBS -v BEOWULF_JOB_MAP=(\S+)$", text, re.MULTILINE)
+    machine = machine_part_in_script(text)
     user = re.search(r"^exec vtorque-runtime job <<'(\S+)'\n(.+?)\n\1$", text, re.MULTILINE | re.DOTALL)
     if machine is None or user is None:
         click.echo(f"{script}: this is no script that `vtorque compile` wrote, or not all of one", err=True)
         return 1
     try:
-        part = decode_machine_part(machine[1])
+        part = decode_machine_part(machine)
         own = decode_user_part(user[2].replace("\n", ""))
     except DecodeError as error:
         click.echo(f"{script}: the script is damaged: {error}", err=True)

@@ -4,21 +4,50 @@ import re
 
 from vtorque_spec.fault import Fault
 
-_DIRECTIVE = re.compile(r"""[^\x00-\x20"'\\\x7f-\U0010ffff]+""")
+_DIRECTIVE = re.compile(r"""[^\x00-\x20"#'\\\x7f-\U0010ffff]+""")
+_FEATURE = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
+_RESOURCE = re.compile(r"[A-Za-z][A-Za-z0-9_-]*(=[A-Za-z0-9_][A-Za-z0-9_.@/-]*)?")
 _ESCAPED = re.compile(r"[^\t -~]")
 
 
 def directive(value: str | int) -> str:
-    """Return a value of a `#PBS` line: one word of printable ASCII, and none of qsub's own quoting characters.
+    """Return a value of a `#PBS` or `#SBATCH` line: one word of printable ASCII.
+
+    None of the characters by which qsub and sbatch quote; nor `#`, at which sbatch ends a line. Raises Fault VT0603.
+    """
+    if not _DIRECTIVE.fullmatch(str(value)):
+        raise _cannot_carry(str(value), "use printable ASCII without blanks, quotes, backslashes and #")
+    return str(value)
+
+
+def feature(value: str) -> str:
+    """Return a node property of Torque's or a feature of Slurm's: none of the signs that join several.
 
     Raises Fault VT0603.
     """
-    text = str(value)
-    if not _DIRECTIVE.fullmatch(text):
-        shown = text if len(text) <= 60 else text[:57] + "..."
-        mend = "use printable ASCII without blanks, quotes and backslashes"
-        raise Fault("VT0603", f"a #PBS line cannot carry {shown!a}", help=mend)
-    return text
+    if not _FEATURE.fullmatch(value):
+        raise _cannot_carry(value, "a property of nodes is a letter or _, then letters, digits and . _ -")
+    return value
+
+
+def resource(value: str) -> str:
+    """Return OpenPBS's request for a resource of nodes; a bare name is one that is true or false.
+
+    Raises Fault VT0603.
+    """
+    if not _RESOURCE.fullmatch(value):
+        raise _cannot_carry(value, "a property of nodes is the NAME of a resource, or NAME=VALUE")
+    return value if "=" in value else f"{value}=True"
+
+
+def pattern(path: str) -> str:
+    """Return a path where sbatch takes a pattern (`%j` is the job's number), so that it means itself."""
+    return path.replace("%", "%%")
+
+
+def units(size_bytes: int, unit_bytes: int) -> int:
+    """Return a size in whole units, rounded up."""
+    return -(-size_bytes // unit_bytes)
 
 
 def comment(text: str) -> str:
@@ -29,6 +58,11 @@ def comment(text: str) -> str:
 def fold(part: str) -> str:
     """Return base64 in lines of 76 columns."""
     return "\n".join(part[start : start + 76] for start in range(0, len(part), 76))
+
+
+def _cannot_carry(value: str, mend: str) -> Fault:
+    shown = value if len(value) <= 60 else value[:57] + "..."
+    return Fault("VT0603", f"a batch directive cannot carry {shown!a}", help=mend)
 
 
 def _escape(match: re.Match[str]) -> str:
