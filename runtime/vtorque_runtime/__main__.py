@@ -23,15 +23,19 @@ def main(argv: list[str] | None = None) -> int:
     """Run a command; return its exit code: 0 fine, 1 a fault, 2 usage, 78 nothing was prepared for the job."""
     parser = argparse.ArgumentParser(prog="vtorque-runtime", description="The part of vtorque that works on a node.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for act, purpose in (
+    plain: Callable[[], int]
+    for plain, purpose in (
         (_reap, "undo what jobs left whose process died"),
         (_status, "list the jobs on this node"),
         (_job, "the body of a compiled batch script; the user part on standard input"),
     ):
-        commands.add_parser(act.__name__[1:], help=purpose, description=purpose).set_defaults(act=act)
-    chosen: Callable[[], int] = parser.parse_args(argv).act
+        one = commands.add_parser(plain.__name__[1:], help=purpose, description=purpose)
+        one.set_defaults(act=lambda _chosen, plain=plain: plain())
+    _add_iocm(commands)
+    chosen = parser.parse_args(argv)
+    act: Callable[[argparse.Namespace], int] = chosen.act
     try:
-        return chosen()
+        return act(chosen)
     except Fault as fault:
         _tell(fault)
         return 1
@@ -49,12 +53,17 @@ def _reap() -> int:
 
 
 def _status() -> int:
+    from vtorque_runtime.cpulist import list_text
+    from vtorque_runtime.ledger import claims_of
     from vtorque_runtime.spool import alive
 
-    for held in _registry().registrations():
+    registry = _registry()
+    claims = claims_of(registry)
+    for held in registry.registrations():
         state = "alive" if alive(held) else "dead"
         since = time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(held.started_s))
-        _say(f"{held.job_id}  {state}  {_user(held.uid)}  process {held.pid}  since {since}")
+        cpus = list_text(claims[held.job_id].cpus) if held.job_id in claims else "none yet"
+        _say(f"{held.job_id}  {state}  {_user(held.uid)}  process {held.pid}  since {since}  CPUs {cpus}")
     return 0
 
 
@@ -74,6 +83,35 @@ def _job() -> int:
         "  or a `-v` on qsub's command line replaced the script's: put your variables into `env:` of the job file\n"
     )
     return NOT_PREPARED_EXIT_CODE
+
+
+def _add_iocm(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    purpose = "see and move the I/O cores of jobs that run"
+    iocm = commands.add_parser("iocm", help=purpose, description=purpose)
+    acts = iocm.add_subparsers(dest="iocm", required=True, metavar="ACT")
+    show = acts.add_parser("show", help="the I/O cores of each running job")
+    show.add_argument("--format", choices=("text", "json"), default="text")
+    show.set_defaults(act=_show_iocm)
+    change = acts.add_parser("set", help="let N of a job's I/O cores work")
+    change.add_argument("count", metavar="N", type=int)
+    change.add_argument("--job", metavar="JOB", help="needed where several jobs run")
+    change.set_defaults(act=_set_iocm)
+
+
+def _show_iocm(chosen: argparse.Namespace) -> int:
+    from vtorque_runtime.iocm import rows, table
+    from vtorque_spec.canonical import canonical_json
+
+    found = rows(_registry())
+    _say(canonical_json(found) if chosen.format == "json" else table(found))
+    return 0
+
+
+def _set_iocm(chosen: argparse.Namespace) -> int:
+    from vtorque_runtime.iocm import set_active
+
+    _say(set_active(_registry(), chosen.job, chosen.count))
+    return 0
 
 
 def _registry() -> "Registry":

@@ -1,18 +1,21 @@
 """Wait for the boot token: what only the guest that finished this very boot can tell.
 
-The guest says on its console how far it is. Once it says `ready`, the token is read over ssh, whose host key was made
+Each guest says on its console how far it is. Once it says `ready`, the token is read over ssh, whose host key was made
 before the boot, and compared: the nonce of the seed, the domain's UUID as the guest's firmware shows it, and a kernel
 boot that is not the host's.
 """
 
 import subprocess
 import time
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
 
 from vtorque_runtime import ssh
 from vtorque_runtime.progress import Progress
+from vtorque_runtime.signals import Signals
 from vtorque_runtime.spool import boot_id
 from vtorque_runtime.ssh import Access
-from vtorque_runtime.watch import Watch
+from vtorque_runtime.watch import TICK_S, Watch
 from vtorque_spec.fault import Fault
 from vtorque_spec.plan import Guest
 
@@ -36,61 +39,74 @@ _TOKEN_LIMIT_S = 30
 _RETRY_S = 1.0
 
 
-def wait(
-    guest: Guest, boot_timeout_s: int, access: Access, watch: Watch, progress: Progress
-) -> subprocess.Popen[bytes]:
-    """Return the shared ssh connection to the guest once it has proven to be ours.
+@dataclass(frozen=True, slots=True)
+class Boot:
+    """One guest that boots: how its job's owner reaches it, and who looks after it."""
+
+    guest: Guest
+    access: Access
+    watch: Watch
+
+
+def wait(boots: Sequence[Boot], boot_timeout_s: int, signals: Signals, progress: Progress) -> subprocess.Popen[bytes]:
+    """Wait until all guests, which boot at the same time, have proven to be ours; return the connection to the first.
 
     Raises Fault VT0904 (with the phase and the console's tail), VT0908, VT0902, and `signals.SignalledError`.
     """
-    clock = _Clock(boot_timeout_s, watch, progress)
-    while clock.phase != "ready":
-        clock.tick()
-    said = ""
-    while True:
-        master = ssh.open_master(access)
-        try:
-            said = _read_token(guest, access, master, clock) or said
-            if clock.proven:
-                return master
-            clock.said = said
-        finally:
-            if not clock.proven:
-                ssh.end(master)
-        clock.pause(_RETRY_S)
+    several = len(boots) > 1
+    clocks = [_Clock(boot_timeout_s, boot.watch, progress, boot.watch.name if several else "") for boot in boots]
+    ways = [_way(boot, clock) for boot, clock in zip(boots, clocks, strict=True)]
+    try:
+        while not all(clock.arrived for clock in clocks):
+            signals.wait(TICK_S)
+            signals.check()
+            for clock, way in zip(clocks, ways, strict=True):
+                clock.look()
+                if not clock.arrived:
+                    next(way)
+        for clock in clocks[1:]:
+            clock.end()
+    except BaseException:
+        for clock, way in zip(clocks, ways, strict=True):
+            way.close()
+            clock.end()
+        raise
+    assert clocks[0].arrived is not None  # noqa: S101 - all have; for mypy
+    return clocks[0].arrived
 
 
 class _Clock:
-    """Where the boot is, and when to give up."""
+    """Where one guest's boot is, and when to give up. `arrived` is the connection to a guest that has proven itself."""
 
-    def __init__(self, boot_timeout_s: int, watch: Watch, progress: Progress) -> None:
-        self.phase, self.said, self.proven = "firmware", "", False
+    def __init__(self, boot_timeout_s: int, watch: Watch, progress: Progress, name: str) -> None:
+        self.phase, self.said = "firmware", ""
+        self.arrived: subprocess.Popen[bytes] | None = None
         self._limit_s, self._watch, self._progress = boot_timeout_s, watch, progress
+        self._before = f"{name}: " if name else ""
         self._started = self._entered = time.monotonic()
-        progress.phase(self.phase)
+        progress.phase(self._before + self.phase)
 
-    def tick(self) -> None:
+    def look(self) -> None:
         """Look at the guest once; raises what ends the wait."""
-        ended = self._watch.tick()
-        self._watch.signals.check()
+        ended = self._watch.look()
         console, now = self._watch.console, time.monotonic()
         if console.failure is not None:
-            raise self._fault(f"the guest {console.failure}")
+            raise self._fault(f"{self._watch.name} {console.failure}")
         if console.phase not in (None, self.phase):
             self.phase, self._entered = str(console.phase), now
-            self._progress.phase(self.phase)
+            self._progress.phase(self._before + self.phase)
         if ended is not None:
-            raise self._fault(f"the guest ended in phase `{self.phase}` of its boot: {ended}")
+            raise self._fault(f"{self._watch.name} ended in phase `{self.phase}` of its boot: {ended}")
         whole_s, phase_s = now - self._started, now - self._entered
-        if whole_s > self._limit_s or phase_s > self._limit_s * PHASE_LIMITS[self.phase]:
+        late = whole_s > self._limit_s or phase_s > self._limit_s * PHASE_LIMITS[self.phase]
+        if late and self.arrived is None:
             spent = f"{whole_s:.0f} s, the last {phase_s:.0f} s in phase `{self.phase}`"
-            raise self._fault(f"the guest was not ready after {spent}")
+            raise self._fault(f"{self._watch.name} was not ready after {spent}")
 
-    def pause(self, seconds: float) -> None:
-        """Go on looking for so long."""
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            self.tick()
+    def end(self) -> None:
+        """Let go of the connection."""
+        if self.arrived is not None:
+            ssh.end(self.arrived)
 
     def _fault(self, message: str) -> Fault:
         said = f"ssh said: {self.said}\n" if self.said else ""
@@ -102,21 +118,43 @@ class _Clock:
         )
 
 
-def _read_token(guest: Guest, access: Access, master: subprocess.Popen[bytes], clock: _Clock) -> str:
-    """Return what ssh said when the token can't be read yet; else check it and mark the clock `proven`."""
-    while master.poll() is None and not ssh.is_open(access):
-        clock.tick()
+def _way(boot: Boot, clock: _Clock) -> Generator[None, None, None]:
+    """One guest's way to its token, a step at a time; when it is there, `clock.arrived` is the connection to it."""
+    while clock.phase != "ready":
+        yield
+    while True:
+        master = ssh.open_master(boot.access)
+        try:
+            clock.said = yield from _token_read(boot, master)
+            if not clock.said:
+                clock.arrived = master
+        finally:
+            if clock.arrived is None:
+                ssh.end(master)
+        retry = time.monotonic() + _RETRY_S
+        while clock.arrived or time.monotonic() < retry:
+            yield
+
+
+def _token_read(boot: Boot, master: subprocess.Popen[bytes]) -> Generator[None, None, str]:
+    """Check the token over a connection that is being made; return what ssh said when it can't be read yet."""
+    while master.poll() is None and not ssh.is_open(boot.access):
+        yield
     if master.poll() is not None:
-        said = ssh.last_words(master)
+        said = ssh.left(master.stderr)
         if "Host key verification failed" in said:
-            raise Fault("VT0908", "the guest that answers has another host key than the one booted", detail=said)
-        return said
-    code, output, said = ssh.call(access, f"exec cat {TOKEN_FILE}", limit_s=_TOKEN_LIMIT_S)
-    if code:
-        return said
-    check_token(output.decode("utf-8", "replace"), guest)
-    clock.proven = True
-    return ""
+            raise Fault("VT0908", f"{boot.watch.name} answers with another host key than the one booted", detail=said)
+        return said or f"exit code {master.returncode}"
+    reader, end = ssh.start(boot.access, f"exec cat {TOKEN_FILE}"), time.monotonic() + _TOKEN_LIMIT_S
+    try:
+        while reader.poll() is None and time.monotonic() < end:
+            yield
+        if reader.returncode != 0:
+            return ssh.left(reader.stderr) or f"no answer within {_TOKEN_LIMIT_S} s"
+        check_token(ssh.left(reader.stdout), boot.guest)
+        return ""
+    finally:
+        ssh.end(reader)
 
 
 def check_token(text: str, guest: Guest) -> None:

@@ -1,24 +1,26 @@
-"""What this host has: CPUs, memory, NUMA cells, and whether KVM really works."""
+"""What this host has: CPUs, memory, NUMA cells, devices, and whether KVM really works."""
 
 import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from vtorque_runtime import kvm
-from vtorque_spec.plan import Cell
+from vtorque_runtime import kvm, sysfs
+from vtorque_spec.fault import Fault
+from vtorque_spec.plan import Cell, Device
 
-_SYS = Path("/sys/devices/system")
-_KIB = 1024
 _GIB = 1024**3
 
 
 @dataclass(frozen=True, slots=True)
 class HostFacts:
-    """`cpus` are those that this process may use and that are online; `memory_bytes` is what is available now."""
+    """`cpus` are those that this process may use and that are online; `memory_bytes` is what is available now.
+
+    Free huge pages are in both `memory_bytes` and `cells`.
+    """
 
     cells: tuple[Cell, ...]
+    devices: tuple[Device, ...]
     cpus: tuple[int, ...]
     memory_bytes: int
     virt: Literal["kvm", "qemu"]
@@ -31,47 +33,33 @@ class HostFacts:
         return f"{len(self.cpus)} CPU{plural}, {self.memory_bytes / _GIB:.1f} GiB, {virt}"
 
 
-def facts(hypervisor: kvm.Prober) -> HostFacts:
-    """Find out; takes up to 3 s, for KVM. Raises Fault VT0905 without QEMU."""
-    online = _online()
+def facts(hypervisor: kvm.Prober, root: Path = sysfs.ROOT) -> HostFacts:
+    """Find out; takes up to 3 s, for KVM. `root` has /sys and /proc. Raises Fault VT0905 without QEMU, VT0914."""
+    cells = read_cells(root)
+    try:
+        devices = sysfs.devices(root)
+        allotted = tuple(sorted(os.sched_getaffinity(0) & sysfs.online_cpus(root)))
+        available = sysfs.meminfo(root / "proc/meminfo", "MemAvailable")
+    except (OSError, ValueError) as error:
+        raise _unreadable(error) from None
     kvm_fault = kvm.fault(hypervisor)
     return HostFacts(
-        cells=_cells(online),
-        cpus=tuple(sorted(os.sched_getaffinity(0) & online)),
-        memory_bytes=_meminfo(Path("/proc/meminfo"), "MemAvailable"),
+        cells=cells,
+        devices=devices,
+        cpus=allotted,
+        memory_bytes=available + sum(size.size_bytes * size.count for cell in cells for size in cell.hugepages),
         virt="qemu" if kvm_fault else "kvm",
         kvm_fault=kvm_fault,
     )
 
 
-def cpu_list(text: str) -> tuple[int, ...]:
-    """Read the kernel's CPU list format: `0-3,8`."""
-    numbers: list[int] = []
-    for part in filter(None, text.strip().split(",")):
-        first, _, last = part.partition("-")
-        numbers += range(int(first), int(last or first) + 1)
-    return tuple(numbers)
+def read_cells(root: Path = sysfs.ROOT) -> tuple[Cell, ...]:
+    """Return the NUMA cells with the huge pages that are free now. Raises Fault VT0914."""
+    try:
+        return sysfs.cells(root)
+    except (OSError, ValueError) as error:
+        raise _unreadable(error) from None
 
 
-def _online() -> set[int]:
-    return set(cpu_list((_SYS / "cpu/online").read_text(encoding="ascii")))
-
-
-def _cells(online: set[int]) -> tuple[Cell, ...]:
-    """The cells that have CPUs; a kernel without NUMA shows no nodes and is one cell."""
-    found = []
-    for node in sorted(_SYS.glob("node/node[0-9]*"), key=lambda path: int(path.name[4:])):
-        cpus = tuple(cpu for cpu in cpu_list((node / "cpulist").read_text(encoding="ascii")) if cpu in online)
-        if cpus:
-            found.append(Cell(int(node.name[4:]), cpus, _meminfo(node / "meminfo", "MemTotal")))
-    if len(found) > 1:
-        return tuple(found)
-    # memory that was added while the host runs may be in no node's account, so a single cell has all of it
-    return (Cell(found[0].id if found else 0, tuple(sorted(online)), _meminfo(Path("/proc/meminfo"), "MemTotal")),)
-
-
-def _meminfo(path: Path, field: str) -> int:
-    match = re.search(rf"\b{field}:\s+(\d+) kB", path.read_text(encoding="ascii"))
-    if match is None:
-        raise OSError(f"{path} has no {field}")
-    return int(match[1]) * _KIB
+def _unreadable(error: Exception) -> Fault:
+    return Fault("VT0914", f"this host's /sys cannot be understood: {error}", help="see whether /sys is mounted whole")

@@ -3,6 +3,7 @@
 libvirt's own words reach a person only through a Fault; its habit of printing them to standard error is switched off.
 """
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,14 @@ class Hypervisor:
         others = {libvirt.VIR_DOMAIN_PAUSED: "paused", libvirt.VIR_DOMAIN_CRASHED: "crashed"}
         return "running" if state in running else others.get(state, "shut off")
 
+    def pin_emulator(self, uuid: str, cpus: Collection[int]) -> None:
+        """Let the running domain's own threads of QEMU, and vhost's, run on `cpus` alone."""
+        self._on_domain(uuid, "pinEmulator", _map(cpus), self._libvirt.VIR_DOMAIN_AFFECT_LIVE)
+
+    def pin_iothread(self, uuid: str, iothread: int, cpus: Collection[int]) -> None:
+        """Let the running domain's I/O thread, numbered from 1, run on `cpus` alone."""
+        self._on_domain(uuid, "pinIOThread", iothread, _map(cpus), self._libvirt.VIR_DOMAIN_AFFECT_LIVE)
+
     def destroy_domain(self, uuid: str) -> None:
         """End the domain at once; nothing happens when there is none."""
         self._destroy("lookupByUUIDString", uuid, self._libvirt.VIR_ERR_NO_DOMAIN)
@@ -89,6 +98,12 @@ class Hypervisor:
     def close(self) -> None:
         """End the connection."""
         self._connection.close()
+
+    def _on_domain(self, uuid: str, method: str, *arguments: Any) -> None:
+        try:
+            getattr(self._connection.lookupByUUIDString(uuid), method)(*arguments)
+        except self._libvirt.libvirtError as error:
+            raise self._fault(error) from None
 
     def _destroy(self, look_up: str, uuid: str, absent: int) -> None:
         thing = self._look_up(look_up, uuid, absent)
@@ -119,6 +134,11 @@ class Hypervisor:
         if not self._connection.isAlive():
             return Fault("VT0902", f"libvirt went away at {self.uri}", help=_HELP.get(self.uri), detail=words)
         return Fault("VT0903", "libvirt refused", detail=words)
+
+
+def _map(cpus: Collection[int]) -> tuple[bool, ...]:
+    """Libvirt's set of CPUs: whether each, from 0, is in it."""
+    return tuple(cpu in cpus for cpu in range(max(cpus) + 1))
 
 
 _HELP = {

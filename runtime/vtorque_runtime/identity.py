@@ -7,7 +7,8 @@ import re
 import secrets
 import socket
 import uuid
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -17,14 +18,14 @@ from vtorque_runtime.hypervisor import URIS, connect
 from vtorque_runtime.images import store
 from vtorque_runtime.spool import Lane, Registration, Registry, Spool, open_registry
 from vtorque_spec.fault import Fault
-from vtorque_spec.plan import VERSION, BridgeNic, Group, HostKey, Login, NodeContext, Slot, UserNic
+from vtorque_spec.plan import VERSION, BridgeNic, Claim, Group, HostKey, Login, NodeContext, Slot, UserNic
 
 _HOST_NAME_LIMIT = 50
 
 
-@dataclass
-class Reserved:
-    """What the node holds for one job that may be prepared now; leaving the block gives it back and undoes the job.
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A job that is known here and holds nothing yet; its context has no slots.
 
     `facts` is what was found here, in one line for a person. The private login key is in no context and no plan.
     """
@@ -32,16 +33,26 @@ class Reserved:
     context: NodeContext
     facts: str
     registry: Registry
+    store: Path
+    login_private_key: str
+
+
+@dataclass
+class Reserved:
+    """What the node holds for one job that may be prepared now; leaving the block gives it back and undoes the job."""
+
+    context: NodeContext
+    registry: Registry
     spool: Spool
     registration: Registration
     store: Path
     login_private_key: str
-    port: socket.socket | None
+    ports: tuple[socket.socket, ...]
 
-    def release_port(self) -> None:
-        """Let go of the port, once QEMU listens there."""
-        if self.port is not None:
-            self.port.close()
+    def release_ports(self) -> None:
+        """Let go of the ports, once QEMU listens there."""
+        for port in self.ports:
+            port.close()
 
     def __enter__(self) -> Self:
         return self
@@ -49,15 +60,15 @@ class Reserved:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.release_port()
+        self.release_ports()
         epilogue.apply(self.registry, self.spool)
 
 
-def reserve(*, user: str, images: Path, min_uid: int, lane: Lane | None = None, base: Path | None = None) -> Reserved:
-    """Reserve an identity for one job with one VM and return it with the NodeContext; use it in a `with` statement.
+def draft(*, user: str, images: Path, min_uid: int, lane: Lane | None = None, base: Path | None = None) -> Draft:
+    """Find out all about a job of `user` on this node but what its VMs will be; nothing is held for it yet.
 
-    `user` owns the job; `images` is the image store; `lane` follows from who calls when not said; `base` is the spool's
-    parent, for tests. Raises Fault VT0901, VT0902, VT0905, VT0914.
+    `images` is the image store; `lane` follows from who calls when not said; `base` is the spool's parent, for tests.
+    Raises Fault VT0901, VT0902, VT0905, VT0914.
     """
     lane = lane or ("system" if os.geteuid() == 0 else "session")
     private, public = key_pair("vtorque")
@@ -69,10 +80,6 @@ def reserve(*, user: str, images: Path, min_uid: int, lane: Lane | None = None, 
         hypervisor.close()
     registry = open_registry(lane, base)
     job_id = f"local-{secrets.token_hex(4)}"
-    installed = store.installed(images)
-    spool, held = registry.register(job_id, login.uid)
-    port = reserve_port() if lane == "session" else None
-    slot = _slot(_node_name(), _nic(held, port))
     context = NodeContext(
         version=VERSION,
         job_id=job_id,
@@ -80,14 +87,31 @@ def reserve(*, user: str, images: Path, min_uid: int, lane: Lane | None = None, 
         lane=lane,
         virt=found.virt,
         cells=found.cells,
+        devices=found.devices,
         allotted_cpus=found.cpus,
+        allotted_slots=None,
         allotted_memory_bytes=found.memory_bytes,
+        taken=Claim((), (), ()),
+        advised_cells=None,
         login=login,
-        images=installed,
-        slots=(slot,),
-        spool=str(spool.path),
+        images=store.installed(images),
+        slots=(),
+        spool=str(registry.spool(job_id).path),
     )
-    return Reserved(context, found.sentence(), registry, spool, held, images, private, port)
+    return Draft(context, found.sentence(), registry, images, private)
+
+
+def reserve(draft: Draft, vms: int, advised_cells: tuple[int, ...] | None = None) -> Reserved:
+    """Register the job with identities for so many VMs; use the result in a `with` statement.
+
+    `advised_cells` are numad's. Raises Fault VT0914.
+    """
+    context = draft.context
+    spool, held = draft.registry.register(context.job_id, context.login.uid, vms)
+    ports = tuple(reserve_port() for _ in range(vms)) if context.lane == "session" else ()
+    slots = tuple(_slot(context.node, index, _nic(held, index, ports)) for index in range(vms))
+    context = replace(context, slots=slots, advised_cells=advised_cells)
+    return Reserved(context, draft.registry, spool, held, draft.store, draft.login_private_key, ports)
 
 
 def find_login(user: str, min_uid: int, public_key: str) -> Login:
@@ -137,15 +161,15 @@ def reserve_port() -> socket.socket:
     return reserved
 
 
-def _nic(held: Registration, port: socket.socket | None) -> BridgeNic | UserNic:
-    if port is None:
-        return network.nic(held.job_id, held.network_slot)
-    return UserNic("user", network.mac(held.network_slot), port.getsockname()[1])
+def _nic(held: Registration, index: int, ports: Sequence[socket.socket]) -> BridgeNic | UserNic:
+    if held.lane == "system":
+        return network.nic(held.job_id, held.network, index)
+    return UserNic("user", network.mac(held.network, index), ports[index].getsockname()[1])
 
 
-def _slot(node: str, nic: BridgeNic | UserNic) -> Slot:
-    hostname = f"v{node}-0"
-    return Slot(0, str(uuid.uuid4()), hostname, secrets.token_hex(16), HostKey(*key_pair(hostname)), nic)
+def _slot(node: str, index: int, nic: BridgeNic | UserNic) -> Slot:
+    hostname = f"v{node}-{index}"
+    return Slot(index, str(uuid.uuid4()), hostname, secrets.token_hex(16), HostKey(*key_pair(hostname)), nic)
 
 
 def _node_name() -> str:

@@ -17,7 +17,7 @@ from vtorque_runtime import payload, ssh
 from vtorque_runtime.progress import Progress
 from vtorque_runtime.signals import ENDING, SignalledError
 from vtorque_runtime.ssh import Access
-from vtorque_runtime.watch import Watch
+from vtorque_runtime.watch import Watches
 from vtorque_spec.fault import Fault
 from vtorque_spec.plan import NodePlan, UserPart
 
@@ -33,11 +33,14 @@ _DRAIN_LIMIT_S = 5.0
 
 @dataclass
 class Job:
-    """The job of `plan` in its first guest, over a connection that stands; `ends` is in time.monotonic's seconds."""
+    """The job of `plan` in its first guest, over a connection that stands; it ends when any of the guests does.
+
+    `ends` is in time.monotonic's seconds.
+    """
 
     plan: NodePlan
     access: Access
-    watch: Watch
+    watch: Watches
     progress: Progress
     ends: float
     _interrupts: int = 0
@@ -71,8 +74,8 @@ class Job:
     def _upload(self, archive: bytes) -> None:
         code, _, said = ssh.call(self.access, payload.UPLOAD, limit_s=_UPLOAD_LIMIT_S, stdin=archive)
         if code:
-            how = self.watch.look() or "the job's files could not be written to it"
-            raise Fault("VT0913", f"the guest was lost before the job ran: {how}", detail=said)
+            why = "the guest was lost before the job ran: the job's files could not be written to it"
+            raise self.watch.look() or Fault("VT0913", why, detail=said)
 
     def _not_started(self, code: int) -> int:
         if self._late:
@@ -94,8 +97,8 @@ class Job:
             while process.poll() is None or any(pump.is_alive() for pump in pumps):
                 self.watch.signals.wait(1.0)
                 self._deliver(part, pumps)
-                if how := self.watch.look():
-                    raise self.watch.lost(how)
+                if lost := self.watch.look():
+                    raise lost
                 if not self._keep_time(part, timer):
                     return 128 + signal.SIGKILL
                 if process.poll() is not None and drained.over(any(pump.writing for pump in pumps)):
@@ -142,7 +145,7 @@ class Job:
         command = f"exec cat {payload.DIRECTORY}/{part}.status"
         code, output, said = ssh.call(self.access, command, limit_s=_STATUS_LIMIT_S)
         if code or not re.fullmatch(rb"[0-9]{1,3}\s*", output) or int(output) > 255:
-            raise self.watch.lost(f"the connection to it broke: {said}")
+            raise self.watch.guests[0].lost(f"the connection to it broke: {said}")
         return int(output)
 
     def _sync(self) -> None:
@@ -162,7 +165,7 @@ class Job:
 class _Pump(threading.Thread):
     """Passes one stream on, byte by byte as it comes, so that a slow reader of ours holds up nothing but the job."""
 
-    def __init__(self, source: IO[bytes], target: int, watch: Watch) -> None:
+    def __init__(self, source: IO[bytes], target: int, watch: Watches) -> None:
         super().__init__(daemon=True)
         self.broken = False
         self.writing = False

@@ -13,17 +13,18 @@ from vtorque_runtime.log import LOG, recorded
 from vtorque_runtime.progress import Progress, Recorded
 from vtorque_runtime.signals import SignalledError, Signals
 from vtorque_runtime.steps import TreeUndo
-from vtorque_runtime.watch import Watch
+from vtorque_runtime.watch import Watch, Watches
 from vtorque_spec.fault import Fault
-from vtorque_spec.plan import Guest, NodeBundle, UserPart
+from vtorque_spec.plan import Guest, NodeBundle, NodePlan, UserPart
 
 
 def run(bundle: NodeBundle, user: UserPart, reserved: Reserved, ui: Progress) -> int:
-    """Boot the guest, run the job in it, undo everything; return the job's exit code.
+    """Boot the guests, run the job in the first, undo everything; return the job's exit code.
 
     124 when the walltime was over, 128 + N when signal N ended it (a second Ctrl-C does at once), 1 when the job was
     fine but its epilogue hook was not. Call it in the main thread. Whatever happens, the node is given back before
-    this returns or raises; raises Fault VT0503, VT0902 to VT0906, VT0908, VT0910 to VT0915.
+    this returns or raises; raises Fault VT0503, VT0902 to VT0906, VT0908, VT0910 to VT0915, VT0920,
+    VT0922.
     """
     progress = Recorded(ui)
     with Signals() as signals, recorded(reserved.spool.path / "runtime.log"):
@@ -45,7 +46,7 @@ def run(bundle: NodeBundle, user: UserPart, reserved: Reserved, ui: Progress) ->
 
 
 def _run(bundle: NodeBundle, user: UserPart, reserved: Reserved, signals: Signals, progress: Progress) -> int:
-    plan, guest = bundle.plan, bundle.plan.guests[0]
+    plan = bundle.plan
     ends = time.monotonic() + plan.walltime_s
     for note in plan.notes:
         progress.note(note)
@@ -55,27 +56,32 @@ def _run(bundle: NodeBundle, user: UserPart, reserved: Reserved, signals: Signal
         stack.callback(hypervisor.close)
         progress.phase("staging")
         prologue.apply(bundle, reserved, hypervisor, signals.check)
-        watch = _watch(guest, reserved, hypervisor, signals)
-        stack.callback(watch.console.close)
-        access = ssh.access(guest, reserved.spool.owner)
-        master = boot.wait(guest, min(plan.boot_timeout_s, plan.walltime_s), access, watch, progress)
+        watches = Watches(tuple(_watch(plan, guest, reserved, hypervisor) for guest in plan.guests), signals)
+        for watch in watches.guests:
+            stack.callback(watch.console.close)
+        boots = [
+            boot.Boot(guest, ssh.access(guest, reserved.spool.owner), watch)
+            for guest, watch in zip(plan.guests, watches.guests, strict=True)
+        ]
+        master = boot.wait(boots, min(plan.boot_timeout_s, plan.walltime_s), signals, progress)
         stack.callback(ssh.end, master)
-        return Job(plan, access, watch, progress, ends).run(user, archive)
+        return Job(plan, boots[0].access, watches, progress, ends).run(user, archive)
 
 
-def _watch(guest: Guest, reserved: Reserved, hypervisor: Hypervisor, signals: Signals) -> Watch:
-    login, copy = guest.login, reserved.spool.console_copy
+def _watch(plan: NodePlan, guest: Guest, reserved: Reserved, hypervisor: Hypervisor) -> Watch:
+    login, copy = guest.login, reserved.spool.console_copy(guest.index)
     source, owner = Path(guest.machine.console_log), (login.uid, login.groups[0].gid)
     console = reserved.spool.journal.step(
         TreeUndo("tree", copy.name), lambda: Console(source, guest.nonce, copy, owner)
     )
-    return Watch(guest.machine.uuid, hypervisor, console, signals)
+    name = "the guest" if len(plan.guests) == 1 else guest.hostname
+    return Watch(name, guest.machine.uuid, hypervisor, console)
 
 
 def _undo(reserved: Reserved, progress: Progress, failure: BaseException | None) -> None:
     """Give the node back, then raise what had gone wrong before; what can't be removed is told in any case."""
     progress.phase("undo")
-    reserved.release_port()
+    reserved.release_ports()
     try:
         epilogue.apply(reserved.registry, reserved.spool)
     except Fault as left:

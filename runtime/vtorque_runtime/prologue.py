@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+from vtorque_runtime import iocm, skvm
 from vtorque_runtime.identity import Reserved
 from vtorque_runtime.images import store
 from vtorque_runtime.log import LOG
@@ -16,6 +17,7 @@ from vtorque_runtime.network import network_xml
 from vtorque_runtime.recheck import domain_xml, guest_directory, overlay_and_seed, recheck, seed_files
 from vtorque_runtime.spool import Spool
 from vtorque_runtime.steps import DomainUndo, NetworkUndo, TreeUndo
+from vtorque_runtime.sysfs import ROOT
 from vtorque_spec.fault import Fault
 from vtorque_spec.plan import BridgeNic, Disk, Guest, Login, NodeBundle, NodePlan
 
@@ -35,28 +37,37 @@ class Creator(Protocol):
         """Start a domain; raises Fault VT0903."""
 
 
-def apply(bundle: NodeBundle, reserved: Reserved, hypervisor: Creator, proceed: Callable[[], None]) -> None:
-    """Bring the guests of the plan up to the moment when their CPUs run.
+def apply(
+    bundle: NodeBundle, reserved: Reserved, hypervisor: Creator, proceed: Callable[[], None], root: Path = ROOT
+) -> None:
+    """Bring the guests of the plan up to the moment when their CPUs run, each where the plan says.
 
     `proceed` is called between the steps and may raise to stop there. Undoing is the caller's, by `epilogue.apply`.
-    Raises Fault VT0503 (the image changed), VT0903, VT0905, VT0906, VT0912, VT0914, and `journal.BuriedError`.
+    `root` is the directory that /proc and /sys lie in. Raises Fault VT0503 (the image changed), VT0903, VT0905, VT0906,
+    VT0912, VT0914, VT0920, VT0922, and `journal.BuriedError`.
     """
     plan, journal, directory = bundle.plan, reserved.spool.journal, reserved.spool.path
     recheck(bundle, reserved.context)
+    if plan.io.cores and plan.io.mode == "skvm":
+        skvm.check(plan, reserved.context)
     store.verify(plan.image)
     proceed()
+    iocm.keep_plan(plan, reserved.spool)
+    proceed()
     journal.step(TreeUndo("tree", "owner"), lambda: _make_owner(reserved.spool, plan, reserved.login_private_key))
+    proceed()
+    _make_network(plan, reserved, hypervisor)
     for guest in plan.guests:
         proceed()
         storage = TreeUndo("tree", Path(guest_directory(plan, guest)).name)
         journal.step(storage, partial(_make_storage, bundle, guest))
-        proceed()
-        _make_network(guest, reserved, hypervisor)
         domain = DomainUndo("domain", hypervisor.uri, guest.machine.uuid)
         proceed()
         journal.step(domain, partial(hypervisor.create_domain, domain_xml(bundle, guest)))
         LOG.info("started domain %s in %s", guest.machine.uuid, directory)
-    reserved.release_port()
+    proceed()
+    iocm.begin(plan, reserved.registry, reserved.spool, root)
+    reserved.release_ports()
 
 
 def _make_owner(spool: Spool, plan: NodePlan, private_key: str) -> None:
@@ -137,10 +148,11 @@ def seed_image(files: dict[str, str]) -> bytes:
     return image.getvalue()
 
 
-def _make_network(guest: Guest, reserved: Reserved, hypervisor: Creator) -> None:
-    card = guest.machine.nic
+def _make_network(plan: NodePlan, reserved: Reserved, hypervisor: Creator) -> None:
+    """One for all guests of the job."""
+    card = plan.guests[0].machine.nic
     if isinstance(card, BridgeNic):
         identity = str(uuid.uuid4())
-        xml = network_xml(card, reserved.registration.network_slot, identity)
+        xml = network_xml(card, reserved.registration.network, identity)
         undo = NetworkUndo("network", hypervisor.uri, identity)
         reserved.spool.journal.step(undo, lambda: hypervisor.create_network(xml))

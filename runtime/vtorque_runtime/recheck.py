@@ -1,7 +1,7 @@
 """Before root acts on what an unprivileged child made, it checks it: a NodeBundle against the context that root gave.
 
 Nothing here trusts the bundle; a difference is a Fault VT0912 that names it. Whether the domain XML is what the plan
-says is not taken on trust either: each path in it must be one of the plan's.
+says is not taken on trust either: each path and each list of CPUs in it must be one of the plan's.
 """
 
 import re
@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 from xml.etree import ElementTree
 
+from vtorque_runtime.recheck_cpus import check_cpus, check_machine, check_memory, check_tuning, require
 from vtorque_spec.fault import Fault
 from vtorque_spec.plan import Disk, Guest, ImageFiles, NodeBundle, NodeContext, NodePlan, Slot, UserNic
 
@@ -28,15 +29,15 @@ def recheck(bundle: NodeBundle, context: NodeContext) -> None:
     plan = bundle.plan
     for name in ("version", "job_id", "node", "lane", "login", "spool"):
         _same(f"the plan's {name}", getattr(plan, name), getattr(context, name))
-    _require(plan.image in context.images, "the plan's image is not one of this node's")
-    _require(len(plan.guests) == len(context.slots), "the plan has not one guest for each slot")
-    _require(
+    require(plan.image in context.images, "the plan's image is not one of this node's")
+    require(len(plan.guests) == len(context.slots) > 0, "the plan has not one guest for each slot")
+    require(
         min(plan.walltime_s, plan.boot_timeout_s, plan.grace_s + 1) > 0, "the plan has a time limit that is too short"
     )
     for guest, slot in zip(plan.guests, context.slots, strict=True):
         _check_guest(guest, slot, plan, context)
-    memory = sum(guest.machine.memory_bytes for guest in plan.guests)
-    _require(memory <= context.allotted_memory_bytes, "the guests have more memory than the job was allotted")
+    check_cpus(plan, context)
+    check_memory(plan, context)
     _check_files(bundle)
 
 
@@ -63,16 +64,15 @@ def _check_guest(guest: Guest, slot: Slot, plan: NodePlan, context: NodeContext)
     _same("a machine's uuid", machine.uuid, slot.uuid)
     _same("a machine's network card", machine.nic, slot.nic)
     _same("a machine's virt", machine.virt, context.virt)
-    _require(_DOMAIN_NAME.fullmatch(machine.name) is not None, f"not a domain name: {machine.name!r}")
-    _require(_HOST_NAME.fullmatch(guest.hostname) is not None, f"not a host name: {guest.hostname!r}")
-    pinned = {cpu for pins in (*machine.pins.vcpus, machine.pins.emulator) for cpu in pins}
-    _require(pinned <= set(context.allotted_cpus), "a guest is pinned to CPUs that the job was not allotted")
-    _require(1 <= machine.vcpus <= len(context.allotted_cpus), "a guest has more vCPUs than the job was allotted CPUs")
-    _require(guest.root_disk_bytes > 0, "a guest's root disk has no size")
+    require(_DOMAIN_NAME.fullmatch(machine.name) is not None, f"not a domain name: {machine.name!r}")
+    require(_HOST_NAME.fullmatch(guest.hostname) is not None, f"not a host name: {guest.hostname!r}")
+    check_machine(machine)
+    require(machine.vcpus <= len(context.allotted_cpus), "a guest has more vCPUs than the job was allotted CPUs")
+    require(guest.root_disk_bytes > 0, "a guest's root disk has no size")
     _check_paths(guest, plan)
     targets = [PurePosixPath(share.target) for share in machine.filesystems]
     apart = len(set(targets)) == len(targets) and not any(a in b.parents for a in targets for b in targets)
-    _require(apart, "a share is mounted inside another")
+    require(apart, "a share is mounted inside another")
     if machine.filesystems and plan.lane == "session":
         raise Fault(
             "VT0906",
@@ -86,7 +86,7 @@ def _check_paths(guest: Guest, plan: NodePlan) -> None:
     _same("a machine's kernel", machine.kernel, f"{directory}/vmlinuz")
     _same("a machine's initrd", machine.initrd, f"{directory}/initrd.img")
     _same("a machine's console", machine.console_log, f"{directory}/console.log")
-    _require(len(machine.disks) == 2, "a machine has other disks than an overlay and a seed")
+    require(len(machine.disks) == 2, "a machine has other disks than an overlay and a seed")
     overlay, seed = overlay_and_seed(guest)
     _same(
         "a machine's overlay",
@@ -98,9 +98,9 @@ def _check_paths(guest: Guest, plan: NodePlan) -> None:
     )
     for disk in machine.disks:
         name = disk.file.removeprefix(f"{directory}/")
-        _require(_FILE_NAME.fullmatch(name) is not None, f"a disk is not one of the guest's own files: {disk.file!r}")
+        require(_FILE_NAME.fullmatch(name) is not None, f"a disk is not one of the guest's own files: {disk.file!r}")
     files = (overlay.file, seed.file, machine.console_log, machine.kernel, machine.initrd)
-    _require(len(set(files)) == len(files), "two of a machine's files are the same")
+    require(len(set(files)) == len(files), "two of a machine's files are the same")
 
 
 def overlay_and_seed(guest: Guest) -> tuple[Disk, Disk]:
@@ -115,7 +115,7 @@ def _check_files(bundle: NodeBundle) -> None:
         wanted |= {f"vm{guest.index}/domain.xml"} | {f"vm{guest.index}/seed/{name}" for name in SEED_FILES}
     paths = [artifact.path for artifact in bundle.files]
     _same("the bundle's files", sorted(paths), sorted(wanted))
-    _require(
+    require(
         all(len(artifact.text) <= FILE_LIMIT_BYTES for artifact in bundle.files), "a file of the bundle is too long"
     )
     for guest in bundle.plan.guests:
@@ -124,7 +124,7 @@ def _check_files(bundle: NodeBundle) -> None:
 
 def _check_domain(xml: str, guest: Guest, image: ImageFiles) -> None:
     machine = guest.machine
-    _require("<!" not in xml, "the domain XML has a document type or a comment")
+    require("<!" not in xml, "the domain XML has a document type or a comment")
     try:
         domain = ElementTree.fromstring(xml)  # noqa: S314 - no document type, so no entities
     except ElementTree.ParseError as error:
@@ -133,12 +133,13 @@ def _check_domain(xml: str, guest: Guest, image: ImageFiles) -> None:
     _same("the domain's name", domain.findtext("name"), machine.name)
     _same("the domain's uuid", domain.findtext("uuid"), machine.uuid)
     own_arguments = domain.find(_COMMANDLINE) is not None
-    _require(own_arguments <= isinstance(machine.nic, UserNic), "the domain XML has QEMU arguments of its own")
-    _require(domain.find("devices/hostdev") is None, "the domain XML passes a host device through")
+    require(own_arguments <= isinstance(machine.nic, UserNic), "the domain XML has QEMU arguments of its own")
+    check_tuning(domain, machine)
+    require(domain.find("devices/hostdev") is None, "the domain XML passes a host device through")
     allowed = {machine.kernel, machine.initrd, machine.console_log, image.disk, *_FREE_PATHS}
     allowed |= {disk.file for disk in machine.disks} | {share.source for share in machine.filesystems}
     strange = sorted(set(_paths(domain)) - allowed)
-    _require(not strange, f"the domain XML names {strange[:1]}, which is not in the plan")
+    require(not strange, f"the domain XML names {strange[:1]}, which is not in the plan")
 
 
 def _paths(domain: ElementTree.Element) -> Iterator[str]:
@@ -154,9 +155,4 @@ def _text(bundle: NodeBundle, path: str) -> str:
 
 
 def _same(what: str, found: object, wanted: object) -> None:
-    _require(found == wanted, f"{what} is not what the node gave out")
-
-
-def _require(fine: bool, message: str) -> None:
-    if not fine:
-        raise Fault("VT0912", message, help="this is a fault in vtorque or an attack, never in the job file")
+    require(found == wanted, f"{what} is not what the node gave out")

@@ -2,9 +2,13 @@
 
     BASE/jobs/JOB/job.json        the registration                      owner of BASE  0600
     BASE/jobs/JOB/journal.jsonl   what has to be undone                 owner of BASE  0600
+    BASE/jobs/JOB/claim.json      what of the node it holds (ledger)    owner of BASE  0600
+    BASE/jobs/JOB/plan.json       its NodePlan, for `iocm set`          owner of BASE  0600
+    BASE/jobs/JOB/iocm.json       how many of its I/O cores work        owner of BASE  0600
     BASE/jobs/JOB/runtime.log     the record, JSON lines                owner of BASE  0600
     BASE/jobs/JOB/vmN/            overlay, seed and console of a guest  owner of BASE  0711, its files QEMU's
-    BASE/jobs/JOB/console.log     copy of the console, capped           job's owner    0400
+    BASE/jobs/JOB/console.log     copy of VM 0's console, capped        job's owner    0400
+    BASE/jobs/JOB/consoleN.log    the same of VM N                      job's owner    0400
     BASE/jobs/JOB/owner/          key, known_hosts, ssh socket          job's owner    0700
 
 BASE is /var/lib/vtorque in the system lane, /var/tmp/vtorque-UID in the session lane: outside every home, so that keys
@@ -22,6 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from vtorque_runtime import network
 from vtorque_runtime.journal import Journal
 from vtorque_runtime.steps import remove_entry
 from vtorque_spec.canonical import DecodeError, canonical_json, from_json
@@ -33,13 +38,13 @@ VERSION = 1
 JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._\[\]-]{0,39}")
 """Short enough that the ssh control socket's path stays below the kernel's 108 bytes, in either lane."""
 
-NETWORK_SLOTS = 2**14
-"""As many /30 networks as 10.213.0.0/16 has."""
-
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """Who holds a job of the user `uid`: process `pid`, its start in clock ticks, the host boot, since when (Unix)."""
+    """Who holds a job of the user `uid`: process `pid`, its start in clock ticks, the host boot, since when (Unix).
+
+    `network` is the block of addresses of its VMs.
+    """
 
     version: int
     job_id: str
@@ -49,7 +54,7 @@ class Registration:
     start_ticks: int
     boot_id: str
     started_s: int
-    network_slot: int
+    network: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +79,28 @@ class Spool:
         return self.path / "owner"
 
     @property
-    def console_copy(self) -> Path:
-        """The owner's copy of the console."""
-        return self.path / "console.log"
+    def plan(self) -> Path:
+        """The NodePlan of a job whose guests were started."""
+        return self.path / "plan.json"
+
+    @property
+    def io_state(self) -> Path:
+        """The file that says how many of the job's I/O cores work, once that was changed."""
+        return self.path / "iocm.json"
+
+    @property
+    def io_manager(self) -> Path:
+        """The file that an sKVM kernel's I/O manager reads."""
+        return self.path / "io-manager.json"
+
+    @property
+    def claim(self) -> Path:
+        """The file that says what of the node the job holds."""
+        return self.path / "claim.json"
+
+    def console_copy(self, index: int) -> Path:
+        """The owner's copy of the console of VM `index`."""
+        return self.path / f"console{index or ''}.log"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,28 +115,31 @@ class Registry:
         """The directory that has one entry per job."""
         return self.base / "jobs"
 
-    def register(self, job_id: str, uid: int) -> tuple[Spool, Registration]:
-        """Make the job's directory with its registration and an empty journal, and take a free network slot.
+    def register(self, job_id: str, uid: int, vms: int = 1) -> tuple[Spool, Registration]:
+        """Make the job's directory with its registration and an empty journal, and take addresses for its VMs.
 
-        Raises Fault VT0914 when the id is taken or no slot is free.
+        Raises Fault VT0914 when the id is taken or there are not enough addresses.
         """
-        if not JOB_ID.fullmatch(job_id):
-            raise Fault("VT0912", f"not a job id: {job_id!r}")
-        spool = Spool(self.jobs / job_id)
-        with self._locked():
-            taken = {known.network_slot for known in self.registrations()}
-            slot = next((n for n in range(NETWORK_SLOTS) if n not in taken), None)
-            if slot is None or spool.path.exists():
+        spool = self.spool(job_id)
+        with self.locked():
+            block = network.free_block(vms, (known.network for known in self.registrations()))
+            if block is None or spool.path.exists():
                 taken_up = "its id" if spool.path.exists() else "every network"
                 raise Fault("VT0914", f"no room for job {job_id}: {taken_up} is taken")
             pid = os.getpid()
             held = Registration(
-                VERSION, job_id, self.lane, uid, pid, start_ticks(pid) or 0, boot_id(), int(time.time()), slot
+                VERSION, job_id, self.lane, uid, pid, start_ticks(pid) or 0, boot_id(), int(time.time()), block
             )
             _make_directory(spool.path, 0o711 if self.lane == "system" else 0o700)
             spool.journal.start()
             write_private(spool.registration, canonical_json(held))
         return spool, held
+
+    def spool(self, job_id: str) -> Spool:
+        """Return where the job lives, or would. Raises Fault VT0912."""
+        if not JOB_ID.fullmatch(job_id):
+            raise Fault("VT0912", f"not a job id: {job_id!r}")
+        return Spool(self.jobs / job_id)
 
     def registrations(self) -> list[Registration]:
         """Return what is registered, by job id. A directory whose registration was not finished is left out."""
@@ -128,7 +155,7 @@ class Registry:
 
     def remove(self, spool: Spool) -> None:
         """Remove the job's directory, registration and journal last: a crash in between leaves what can be reaped."""
-        with self._locked():
+        with self.locked():
             if spool.path.exists():
                 last = {spool.registration.name, spool.journal.path.name}
                 for name in sorted(set(os.listdir(spool.path)) - last):
@@ -137,14 +164,15 @@ class Registry:
 
     def remove_unfinished(self) -> list[str]:
         """Remove directories that a crash left before their registration was written; return their names."""
-        with self._locked():
+        with self.locked():
             names = [path.name for path in self.jobs.iterdir() if path.is_dir() and not (path / "job.json").exists()]
             for name in names:
                 remove_entry(self.jobs, name)
         return sorted(names)
 
     @contextmanager
-    def _locked(self) -> Iterator[None]:
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from registering, claiming and removing meanwhile. A process can't take it twice."""
         descriptor = os.open(self.jobs / ".lock", os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -28,10 +28,14 @@ _ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C"}
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """How the owner reaches a guest. `directory` is the owner's own, with id_ed25519 and known_hosts."""
+    """How the owner reaches a guest. `directory` is the owner's own, with id_ed25519 and known_hosts.
+
+    `socket`, in it, is where all connections to this guest are shared.
+    """
 
     login: Login
     directory: Path
+    socket: str
     alias: str
     address: str
     port: int
@@ -41,7 +45,7 @@ def access(guest: Guest, directory: Path) -> Access:
     """Return how the owner of `directory` reaches the guest."""
     nic = guest.machine.nic
     address, port = (nic.address, 22) if isinstance(nic, BridgeNic) else ("127.0.0.1", nic.forward_port)
-    return Access(guest.login, directory, guest.hostname, address, port)
+    return Access(guest.login, directory, f"s{guest.index}", guest.hostname, address, port)
 
 
 def argv(access: Access, command: str | None, *options: str) -> list[str]:
@@ -51,7 +55,7 @@ def argv(access: Access, command: str | None, *options: str) -> list[str]:
         "CheckHostIP": "no",
         "ClearAllForwardings": "yes",
         "ConnectTimeout": str(CONNECT_LIMIT_S),
-        "ControlPath": str(access.directory / "s"),
+        "ControlPath": str(access.directory / access.socket),
         "GlobalKnownHostsFile": "/dev/null",
         "HostKeyAlias": access.alias,
         "IdentitiesOnly": "yes",
@@ -76,7 +80,7 @@ def open_master(access: Access) -> subprocess.Popen[bytes]:
 
 def is_open(access: Access) -> bool:
     """Tell whether the shared connection stands."""
-    return os.path.lexists(access.directory / "s")
+    return os.path.lexists(access.directory / access.socket)
 
 
 def start(access: Access, command: str) -> subprocess.Popen[bytes]:
@@ -117,12 +121,12 @@ def end(process: subprocess.Popen[bytes]) -> None:
                 stream.close()
 
 
-def last_words(process: subprocess.Popen[bytes]) -> str:
-    """Return what a client that ended has left on its standard error, as far as it is there."""
-    assert process.stderr is not None  # noqa: S101 - a pipe; for mypy
-    os.set_blocking(process.stderr.fileno(), False)
+def left(stream: IO[bytes] | None) -> str:
+    """Return what a client that ended has left in one of its streams, as far as it is there."""
+    assert stream is not None  # noqa: S101 - a pipe; for mypy
+    os.set_blocking(stream.fileno(), False)
     try:
-        said = os.read(process.stderr.fileno(), _ANSWER_LIMIT_BYTES)
+        said = os.read(stream.fileno(), _ANSWER_LIMIT_BYTES)
     except BlockingIOError:
         said = b""
     return said.decode("utf-8", "replace").strip()

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from vtorque_runtime import irq
+from vtorque_runtime.irq import IrqUndo
 from vtorque_spec.canonical import from_data
 from vtorque_spec.fault import Fault
 
@@ -60,7 +62,7 @@ class TreeUndo:
     name: str
 
 
-Undo = DomainUndo | NetworkUndo | TreeUndo
+Undo = DomainUndo | NetworkUndo | TreeUndo | IrqUndo
 
 
 def undo_all(records: list[dict[str, Any]], spool: Path, connect: Connect) -> list[str]:
@@ -89,6 +91,8 @@ def _undo(undo: Undo, spool: Path, connect: Connect) -> list[str]:
         case TreeUndo(name=name):
             remove_entry(spool, name)
             return [f"file {spool / name}"] if os.path.lexists(spool / name) else []
+        case IrqUndo():
+            return irq.restore(undo)
 
 
 def remove_entry(directory: Path, name: str) -> None:

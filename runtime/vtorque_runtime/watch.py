@@ -1,4 +1,4 @@
-"""What has to be looked at all the time while a guest lives: its domain, its console, and our own signals."""
+"""What has to be looked at all the time while guests live: their domains, their consoles, and our own signals."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -19,12 +19,12 @@ class Observer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """Looks after the guest with the domain `uuid`."""
+    """Looks after one guest, which has the domain `uuid`; `name` is how messages call it."""
 
+    name: str
     uuid: str
     hypervisor: Observer
     console: Console
-    signals: Signals
 
     def look(self) -> str | None:
         """Take in the console; return how the guest ended, or None while it runs."""
@@ -37,11 +37,19 @@ class Watch:
             "paused": "QEMU paused it: the disk below its overlay may be full",
         }.get(state, f"its domain is {state}")
 
-    def tick(self) -> str | None:
-        """Wait a little, less when a signal comes; then `look`."""
-        self.signals.wait(TICK_S)
-        return self.look()
-
     def lost(self, how: str) -> Fault:
         """Return the Fault for a guest that ended while its job ran."""
-        return Fault("VT0913", f"the guest was lost while the job ran: {how}", detail=self.console.tail())
+        return Fault("VT0913", f"{self.name} was lost while the job ran: {how}", detail=self.console.tail())
+
+
+@dataclass(frozen=True, slots=True)
+class Watches:
+    """Looks after all guests of a job; the job runs in the first one."""
+
+    guests: tuple[Watch, ...]
+    signals: Signals
+
+    def look(self) -> Fault | None:
+        """Take in all consoles; return the Fault for the first guest that ended, or None while all run."""
+        ended = [(watch, how) for watch in self.guests if (how := watch.look())]
+        return ended[0][0].lost(ended[0][1]) if ended else None

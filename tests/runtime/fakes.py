@@ -3,29 +3,40 @@
 import os
 import re
 import subprocess
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from tests.runtime.fake_kernel import FakeKernel
 from vtorque_compilers.domain import compile_domain
 from vtorque_runtime import identity
-from vtorque_runtime.identity import Reserved
+from vtorque_runtime.identity import Draft, Reserved
 from vtorque_runtime.images import store
 from vtorque_runtime.spool import Lane, open_registry
 from vtorque_spec.fault import Fault
 from vtorque_spec.plan import (
+    MIB,
     VERSION,
     Artifact,
     Cell,
+    CellMemory,
+    Claim,
+    CpuTopology,
+    Device,
     Disk,
     Group,
+    GuestMemory,
     ImageFiles,
+    IoCores,
     LinuxGuest,
     Login,
     Machine,
     NodeBundle,
     NodeContext,
     NodePlan,
+    Pages,
     Pins,
+    Slot,
 )
 
 GIB = 1024**3
@@ -47,53 +58,51 @@ def image_store(directory: Path) -> tuple[ImageFiles, ...]:
     return store.installed(directory)
 
 
-def reserved(directory: Path, lane: Lane = "system", uid: int | None = None) -> Reserved:
-    """What `identity.reserve` gives out, for the calling user and without a hypervisor."""
-    registry, job_id = open_registry(lane, directory / "base"), "local-00000001"
-    images = image_store(directory / "images")
-    spool, held = registry.register(job_id, os.getuid())
+def node_cells() -> tuple[Cell, ...]:
+    """Two cells with eight cores each; core n has the CPUs n and n + 16."""
+    cores = [tuple((core, core + 16) for core in range(first, first + 8)) for first in (0, 8)]
+    pages = (Pages(2 * MIB, 512), Pages(GIB, 2))
+    return Cell(0, cores[0], 8 * GIB, pages, (10, 21)), Cell(1, cores[1], 8 * GIB, pages, (21, 10))
+
+
+def draft(directory: Path, lane: Lane = "system", uid: int | None = None, number: int = 1) -> Draft:
+    """What `identity.draft` finds out, for the calling user and without a hypervisor, on the node of `node_cells`."""
+    registry, job_id = open_registry(lane, directory / "base"), f"local-{number:08d}"
     private, public = identity.key_pair("test")
-    port = identity.reserve_port() if lane == "session" else None
-    slot = identity._slot("node", identity._nic(held, port))
     context = NodeContext(
         version=VERSION,
         job_id=job_id,
         node="node",
         lane=lane,
         virt="qemu",
-        cells=(Cell(0, (0, 1), 8 * GIB),),
-        allotted_cpus=(0, 1),
-        allotted_memory_bytes=8 * GIB,
+        cells=node_cells(),
+        devices=(Device("eth0", "nic", 1),),
+        allotted_cpus=tuple(range(32)),
+        allotted_slots=None,
+        allotted_memory_bytes=16 * GIB,
+        taken=Claim((), (), ()),
+        advised_cells=None,
         login=login(public, uid),
-        images=images,
-        slots=(slot,),
-        spool=str(spool.path),
+        images=store.installed(directory / "images") or image_store(directory / "images"),
+        slots=(),
+        spool=str(registry.spool(job_id).path),
     )
-    return Reserved(context, "", registry, spool, held, directory / "images", private, port)
+    return Draft(context, "", registry, directory / "images", private)
 
 
-def bundle(context: NodeContext) -> NodeBundle:
-    """A bundle that passes root's check."""
-    slot, image, spool = context.slots[0], context.images[0], context.spool
-    machine = Machine(
-        name=f"vt-{context.job_id}-0",
-        uuid=slot.uuid,
-        virt=context.virt,
-        vcpus=2,
-        memory_bytes=GIB,
-        pins=Pins(((0,), (1,)), (0, 1)),
-        kernel=f"{spool}/vm0/vmlinuz",
-        initrd=f"{spool}/vm0/initrd.img",
-        cmdline="console=ttyS0",
-        disks=(
-            Disk("vda", f"{spool}/vm0/root.qcow2", "qcow2", False, image.disk, image.disk_format),
-            Disk("vdb", f"{spool}/vm0/seed.iso", "raw", True, None, None),
-        ),
-        filesystems=(),
-        nic=slot.nic,
-        console_log=f"{spool}/vm0/console.log",
-    )
-    guest = LinuxGuest("linux", 0, machine, GIB, slot.hostname, slot.nonce, slot.host_key, context.login)
+def reserved(directory: Path, lane: Lane = "system", uid: int | None = None, vms: int = 1) -> Reserved:
+    """What `identity.reserve` gives out."""
+    return identity.reserve(draft(directory, lane, uid), vms)
+
+
+def bundle(context: NodeContext, io_cores: int = 0, first: int = 1) -> NodeBundle:
+    """A bundle that passes root's check: each VM has two cores, from `first` on, I/O those from 8 on, the host core 0.
+
+    One I/O core works from the start.
+    """
+    io = IoCores("libvirt", tuple((core, core + 16) for core in range(8, 8 + io_cores)), min(io_cores, 1), ("eth0",))
+    guests = tuple(_guest(context, slot, io, first + 2 * slot.index) for slot in context.slots)
+    image, spool = context.images[0], context.spool
     plan = NodePlan(
         version=VERSION,
         job_id=context.job_id,
@@ -104,27 +113,86 @@ def bundle(context: NodeContext) -> NodeBundle:
         spool=spool,
         login=context.login,
         image=image,
-        guests=(guest,),
+        guests=guests,
+        host_cpus=(0, 16),
+        io=io,
+        claim=claimed(guests, io),
         walltime_s=600,
         boot_timeout_s=120,
         grace_s=10,
         notes=(),
+        reasons=(),
     )
-    seed = tuple(Artifact(f"vm0/seed/{name}", f"# {name}\n") for name in ("meta-data", "network-config", "user-data"))
-    return NodeBundle(plan, (compile_domain(guest), *seed))
+    return compiled(plan)
+
+
+def claimed(guests: Sequence[LinuxGuest], io: IoCores) -> Claim:
+    """What a job holds whose guests lie in cell 0."""
+    cpus = {cpu for guest in guests for cpu in guest.machine.pins.cpuset} | {cpu for core in io.cores for cpu in core}
+    memory = sum(guest.machine.memory.size_bytes + 256 * MIB for guest in guests)
+    return Claim(tuple(sorted(cpus)), (CellMemory(0, 1, memory),), ())
+
+
+def compiled(plan: NodePlan) -> NodeBundle:
+    """The plan with its files."""
+    names = ("meta-data", "network-config", "user-data")
+    files = [
+        file
+        for guest in plan.guests
+        for file in (
+            compile_domain(guest),
+            *(Artifact(f"vm{guest.index}/seed/{name}", f"# {name}\n") for name in names),
+        )
+    ]
+    return NodeBundle(plan, tuple(files))
+
+
+def _guest(context: NodeContext, slot: Slot, io: IoCores, first: int) -> LinuxGuest:
+    image, directory = context.images[0], f"{context.spool}/vm{slot.index}"
+    own = (first, first + 1, first + 16, first + 17)
+    active = tuple(cpu for core in io.cores[: io.min_cores] for cpu in core)
+    iothreads = tuple(active for _ in io.cores)
+    iothread = 1 if io.cores else None
+    machine = Machine(
+        name=f"vt-{context.job_id}-{slot.index}",
+        uuid=slot.uuid,
+        virt=context.virt,
+        vcpus=2,
+        topology=CpuTopology(1, 2, 1),
+        memory=GuestMemory(GIB, (0,), (), None, False),
+        pins=Pins(((first,), (first + 1,)), active or own, iothreads, own),
+        kernel=f"{directory}/vmlinuz",
+        initrd=f"{directory}/initrd.img",
+        cmdline="console=ttyS0",
+        disks=(
+            Disk("vda", f"{directory}/root.qcow2", "qcow2", False, image.disk, image.disk_format, iothread, None),
+            Disk("vdb", f"{directory}/seed.iso", "raw", True, None, None, None, None),
+        ),
+        filesystems=(),
+        nic=slot.nic,
+        nic_queues=1,
+        console_log=f"{directory}/console.log",
+    )
+    return LinuxGuest("linux", slot.index, machine, GIB, slot.hostname, slot.nonce, slot.host_key, context.login)
 
 
 def with_guest(found: NodeBundle, **changes: object) -> NodeBundle:
-    """The bundle with another guest, its domain XML compiled anew."""
+    """The bundle with another first guest, its domain XML compiled anew."""
     guest = replace(found.plan.guests[0], **changes)  # type: ignore[arg-type]
-    seed = tuple(artifact for artifact in found.files if "seed" in artifact.path)
-    return NodeBundle(replace(found.plan, guests=(guest,)), (compile_domain(guest), *seed))
+    return compiled(replace(found.plan, guests=(guest, *found.plan.guests[1:])))
 
 
 def with_machine(found: NodeBundle, **changes: object) -> NodeBundle:
-    """The bundle with another machine, its domain XML compiled anew."""
+    """The bundle with another first machine, its domain XML compiled anew."""
     machine = replace(found.plan.guests[0].machine, **changes)  # type: ignore[arg-type]
     return with_guest(found, machine=machine)
+
+
+def kernel_root(directory: Path, found: NodeBundle) -> Path:
+    """A directory that looks like / of a node on which the bundle's guests run where their plan says."""
+    for guest in found.plan.guests:
+        FakeKernel(directory / "root").qemu(guest, 4000 + 100 * guest.index)
+    return directory / "root"
 
 
 class FileHypervisor:

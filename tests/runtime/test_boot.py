@@ -18,20 +18,22 @@ from vtorque_runtime.job import Job
 from vtorque_runtime.progress import Recorded
 from vtorque_runtime.signals import SignalledError, Signals
 from vtorque_runtime.ssh import Access
-from vtorque_runtime.watch import Watch
+from vtorque_runtime.watch import Watch, Watches
 from vtorque_spec.fault import Fault
 from vtorque_spec.plan import Filesystem, LinuxGuest, NodePlan, Script, UserPart
 
 OTHER_BOOT = "8c3d1f6e-0000-4000-8000-000000000000"
 
 
+@dataclass
 class Domains:
-    """A hypervisor with one domain in the state `state`."""
+    """A hypervisor whose domains are in the state `state`, but for those that `others` tells of."""
 
     state: str | None = "running"
+    others: dict[str, str | None] = field(default_factory=dict)
 
     def domain_state(self, uuid: str) -> str | None:
-        return self.state
+        return self.others.get(uuid, self.state)
 
 
 @dataclass
@@ -53,44 +55,54 @@ class Ui:
 
 
 class World:
-    """A guest: its plan, its console, its directory in place of /run/vtorque."""
+    """Guests: their plan, their consoles, for each a directory in place of /run/vtorque."""
 
-    def __init__(self, directory: Path, signals: Signals, monkeypatch: pytest.MonkeyPatch) -> None:
-        with fakes.reserved(directory) as reserved:
+    def __init__(self, directory: Path, signals: Signals, monkeypatch: pytest.MonkeyPatch, vms: int = 1) -> None:
+        with fakes.reserved(directory, vms=vms) as reserved:
             self.plan = fakes.bundle(reserved.context).plan
-        self.guest = self.plan.guests[0]
-        self.run_directory = directory / "run"
+        self.guests, self.guest = self.plan.guests, self.plan.guests[0]
+        self.directory, self.signals = directory, signals
+        self.run_directory = directory / "run0"
         (self.run_directory / "job").mkdir(parents=True)
         monkeypatch.setattr(payload, "DIRECTORY", str(self.run_directory / "job"))
         monkeypatch.setattr(payload, "UPLOAD", payload.UPLOAD.replace("/run/vtorque", str(self.run_directory)))
-        monkeypatch.setattr(boot, "TOKEN_FILE", str(self.run_directory / "boot"))
+        monkeypatch.setattr(boot, "TOKEN_FILE", "boot")
         monkeypatch.setattr(boot, "_RETRY_S", 0.0)
         monkeypatch.setattr(ssh, "argv", self._argv)
-        self.access = Access(self.plan.login, directory, "a", "127.0.0.1", 22)
-        self.master = f"touch {directory}/s; exec sleep 1000"
-        self.console_log = directory / "console.log"
-        self.console_log.touch()
+        self.master = f"touch {directory}/$SOCKET; exec sleep 1000"
         self.domains, self.ui = Domains(), Ui()
-        self.watch = Watch("uuid", self.domains, Console(self.console_log, self.guest.nonce), signals)
+        self.boots = [self._boot(guest) for guest in self.guests]
+        self.access, self.watch = self.boots[0].access, Watches(tuple(boot.watch for boot in self.boots), signals)
 
-    def _argv(self, _access: Access, command: str | None, *_options: str) -> list[str]:
-        return ["bash", "-c", self.master if command is None else command]
+    def _boot(self, guest: LinuxGuest) -> boot.Boot:
+        (self.directory / f"run{guest.index}").mkdir(exist_ok=True)
+        log = self.directory / f"console{guest.index}.log"
+        log.touch()
+        access = Access(self.plan.login, self.directory, f"s{guest.index}", "a", "127.0.0.1", 22)
+        name = "the guest" if len(self.guests) == 1 else guest.hostname
+        return boot.Boot(guest, access, Watch(name, guest.machine.uuid, self.domains, Console(log, guest.nonce)))
 
-    def says(self, *lines: str) -> None:
-        with self.console_log.open("a") as file:
+    def _argv(self, access: Access, command: str | None, *_options: str) -> list[str]:
+        """Each guest's shell is a shell here, in the directory of that guest."""
+        inside = f"cd {self.directory}/run{access.socket[1:]} && SOCKET={access.socket};"
+        return ["bash", "-c", f"{inside} {self.master if command is None else command}"]
+
+    def says(self, *lines: str, index: int = 0) -> None:
+        with (self.directory / f"console{index}.log").open("a") as file:
             file.writelines(f"vtorque-phase: {line}\r\n" for line in lines)
 
-    def is_ready(self, **wrong: str) -> None:
-        nonce = self.guest.nonce
-        self.says("kernel", f"cloud-init {nonce}", f"mounts {nonce}", f"ready {nonce}")
-        token = {"token": nonce, "instance_id": nonce, "product_uuid": self.guest.machine.uuid, "boot_id": OTHER_BOOT}
+    def is_ready(self, index: int = 0, **wrong: str) -> None:
+        guest = self.guests[index]
+        nonce = guest.nonce
+        self.says("kernel", f"cloud-init {nonce}", f"mounts {nonce}", f"ready {nonce}", index=index)
+        token = {"token": nonce, "instance_id": nonce, "product_uuid": guest.machine.uuid, "boot_id": OTHER_BOOT}
         lines = (f"{name}={value}\n" for name, value in (token | wrong).items())
-        (self.run_directory / "boot").write_text("".join(lines))
+        (self.directory / f"run{index}/boot").write_text("".join(lines))
 
     def wait(self, limit_s: int = 60) -> None:
-        master = boot.wait(self.guest, limit_s, self.access, self.watch, Recorded(self.ui))
-        master.kill()
-        master.communicate()
+        master = boot.wait(self.boots, limit_s, self.signals, Recorded(self.ui))
+        assert master.poll() is None
+        ssh.end(master)
 
     def run(self, user: UserPart, walltime_s: float = 600) -> int:
         archive = payload.archive(user, self.plan)

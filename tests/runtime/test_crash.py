@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,14 +11,18 @@ import pytest
 from tests.runtime import fakes
 from tests.runtime.fakes import FileHypervisor
 from vtorque_runtime import epilogue, prologue
+from vtorque_runtime.identity import Reserved
 from vtorque_runtime.journal import BuriedError
 from vtorque_runtime.reap import reap
 from vtorque_runtime.signals import SignalledError
 from vtorque_runtime.spool import open_registry
 from vtorque_spec.fault import Fault
 
-STEPS = 4
-"""owner, vm0, network, domain: each can die after its record and after its act."""
+STEPS = 7
+"""plan, owner, network, then for both guests vmN and its domain: each can die after its record and after its act."""
+
+LOOKS = STEPS + 1
+"""Before each step, and before the guests' threads are looked at, a signal is noticed."""
 
 PROGRAM = """
 import os, signal, sys
@@ -43,8 +48,10 @@ def die(act):
 
 whole = journal.Journal.step
 journal.Journal.step = lambda self, undo, act: whole(self, undo, die(act))
-reserved = fakes.reserved(directory)
-prologue.apply(fakes.bundle(reserved.context), reserved, fakes.FileHypervisor(f"files:{directory}"), lambda: None)
+reserved = fakes.reserved(directory, vms=2)
+bundle = fakes.bundle(reserved.context)
+hypervisor = fakes.FileHypervisor(f"files:{directory}")
+prologue.apply(bundle, reserved, hypervisor, lambda: None, fakes.kernel_root(directory, bundle))
 print("applied", passed)
 """
 
@@ -54,6 +61,12 @@ def run(directory: Path, deadly: int) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         command, env={"PYTHONPATH": ":".join(sys.path), "PATH": "/usr/bin:/bin"}, capture_output=True, text=True
     )
+
+
+def applied(reserved: Reserved, directory: Path, proceed: Callable[[], None] = lambda: None) -> None:
+    bundle = fakes.bundle(reserved.context)
+    root = fakes.kernel_root(directory, bundle)
+    prologue.apply(bundle, reserved, FileHypervisor(f"files:{directory}"), proceed, root)
 
 
 def nothing_is_left(directory: Path) -> bool:
@@ -89,15 +102,15 @@ def test_there_are_no_other_points(tmp_path: Path) -> None:
         "owner": "0o700",
         "owner/id_ed25519": "0o600",
         "owner/known_hosts": "0o600",
-        "vm0": "0o711",
-        "vm0/initrd.img": "0o600",
-        "vm0/root.qcow2": "0o600",
-        "vm0/seed.iso": "0o600",
-        "vm0/vmlinuz": "0o600",
+        "plan.json": "0o600",
+        **{f"vm{n}": "0o711" for n in (0, 1)},
+        **{f"vm{n}/{name}": "0o600" for n in (0, 1) for name in ("initrd.img", "root.qcow2", "seed.iso", "vmlinuz")},
     }
+    networks = FileHypervisor(f"files:{tmp_path}").network_uuids()
+    assert len(networks) == 1, "the guests of a job share a network"
 
 
-@pytest.mark.parametrize("stop", range(1, STEPS + 2))
+@pytest.mark.parametrize("stop", range(1, LOOKS + 2))
 def test_a_signal_between_steps_leads_to_undoing(tmp_path: Path, stop: int) -> None:
     calls = iter(range(1, 100))
 
@@ -105,13 +118,12 @@ def test_a_signal_between_steps_leads_to_undoing(tmp_path: Path, stop: int) -> N
         if next(calls) == stop:
             raise SignalledError(signal.SIGTERM)
 
-    hypervisor = FileHypervisor(f"files:{tmp_path}")
-    with fakes.reserved(tmp_path) as reserved:
+    with fakes.reserved(tmp_path, vms=2) as reserved:
         try:
-            prologue.apply(fakes.bundle(reserved.context), reserved, hypervisor, proceed)
-            assert stop > STEPS
+            applied(reserved, tmp_path, proceed)
+            assert stop > LOOKS
         except SignalledError:
-            assert stop <= STEPS
+            assert stop <= LOOKS
         epilogue.apply(reserved.registry, reserved.spool, FileHypervisor)
     assert nothing_is_left(tmp_path)
 
@@ -119,7 +131,7 @@ def test_a_signal_between_steps_leads_to_undoing(tmp_path: Path, stop: int) -> N
 @pytest.mark.root
 def test_the_owner_gets_what_is_the_owners(tmp_path: Path) -> None:
     with fakes.reserved(tmp_path, uid=12345) as reserved:
-        prologue.apply(fakes.bundle(reserved.context), reserved, FileHypervisor(f"files:{tmp_path}"), lambda: None)
+        applied(reserved, tmp_path)
         spool = reserved.spool.path
         given = {str(path.relative_to(spool)) for path in spool.rglob("*") if path.lstat().st_uid == 12345}
         assert given == {"owner", "owner/id_ed25519", "owner/known_hosts"}
@@ -132,7 +144,7 @@ def test_no_step_after_an_epilogue_has_begun(tmp_path: Path) -> None:
     with fakes.reserved(tmp_path) as reserved:
         reserved.spool.journal.bury()
         with pytest.raises(BuriedError):
-            prologue.apply(fakes.bundle(reserved.context), reserved, FileHypervisor(f"files:{tmp_path}"), lambda: None)
+            applied(reserved, tmp_path)
     assert nothing_is_left(tmp_path)
 
 

@@ -5,12 +5,13 @@ import os
 import pwd
 import socket
 import subprocess
+from ipaddress import IPv4Network
 from pathlib import Path
 
 import pytest
 
 from tests.runtime import fakes
-from vtorque_runtime import host, identity, network
+from vtorque_runtime import identity, network
 from vtorque_runtime.identity import find_login, key_pair, reserve_port
 from vtorque_runtime.spool import open_registry
 from vtorque_spec.fault import Fault
@@ -70,26 +71,69 @@ def test_a_reserved_port_is_nobody_elses_but_qemus(tmp_path: Path) -> None:
 
 
 def test_addresses_come_from_a_table() -> None:
-    cards = [network.nic("local-1", slot) for slot in (0, 1, 64, 16383)]
-    assert [(card.host_address, card.address, card.mac) for card in cards] == [
-        ("10.213.0.1", "10.213.0.2", "52:54:00:d5:00:00"),
-        ("10.213.0.5", "10.213.0.6", "52:54:00:d5:00:01"),
-        ("10.213.1.1", "10.213.1.2", "52:54:00:d5:00:40"),
-        ("10.213.255.253", "10.213.255.254", "52:54:00:d5:3f:ff"),
+    where = [("10.213.0.0/30", 0), ("10.213.0.4/30", 0), ("10.213.2.0/23", 255), ("10.213.255.248/29", 4)]
+    cards = [network.nic("local-1", block, index) for block, index in where]
+    assert [(card.host_address, card.address, card.prefix, card.mac) for card in cards] == [
+        ("10.213.0.1", "10.213.0.2", 30, "52:54:00:d5:00:02"),
+        ("10.213.0.5", "10.213.0.6", 30, "52:54:00:d5:00:06"),
+        ("10.213.2.1", "10.213.3.1", 23, "52:54:00:d5:03:01"),
+        ("10.213.255.249", "10.213.255.254", 29, "52:54:00:d5:ff:fe"),
     ]
+    assert {card.network for card in cards} == {"vt-local-1"}
+
+
+@pytest.mark.parametrize("vms", [1, 2, 5, 6, 13, 14, 255, 256])
+def test_a_block_holds_all_vms_and_is_no_larger_than_needed(vms: int) -> None:
+    first = network.free_block(vms, ())
+    assert first is not None
+    whole = IPv4Network(first)
+    hosts = {str(host) for host in whole.hosts()}
+    cards = [network.nic("j", first, index) for index in range(vms)]
+    used = {card.address for card in cards} | {cards[0].host_address}
+    assert len(used) == vms + 1
+    assert used <= hosts
+    assert len({card.mac for card in cards}) == vms
+    assert whole.num_addresses // 2 < vms + 3 <= whole.num_addresses
+    second = network.free_block(vms, [first])
+    assert second is not None
+    assert not IPv4Network(second).overlaps(whole)
+
+
+def test_blocks_of_all_sizes_do_not_overlap() -> None:
+    taken: list[str] = []
+    for vms in (1, 256, 1, 7, 2, 100, 1, 3, 256):
+        block = network.free_block(vms, taken)
+        assert block is not None
+        assert not any(IPv4Network(block).overlaps(IPv4Network(other)) for other in taken)
+        taken.append(block)
+    assert network.free_block(1, ["10.213.0.0/16"]) is None
 
 
 def test_a_network_has_no_way_out() -> None:
-    xml = network.network_xml(network.nic("local-1", 16383), 16383, "uuid")
+    block = "10.213.255.252/30"
+    xml = network.network_xml(network.nic("local-1", block, 0), block, "uuid")
     assert "forward" not in xml
     assert "dhcp" not in xml
     assert 'name="vt-16383"' in xml  # a bridge's name has at most 15 bytes
+    assert 'address="10.213.255.253" prefix="30"' in xml
+
+
+def test_each_vm_has_an_identity_of_its_own(tmp_path: Path) -> None:
+    for lane in ("system", "session"):
+        (tmp_path / lane).mkdir()
+        with fakes.reserved(tmp_path / lane, lane, vms=3) as reserved:  # type: ignore[arg-type] # a lane
+            slots = reserved.context.slots
+            assert [slot.index for slot in slots] == [0, 1, 2]
+            assert [slot.hostname for slot in slots] == ["vnode-0", "vnode-1", "vnode-2"]
+            for name in ("uuid", "nonce", "host_key", "nic"):
+                assert len({getattr(slot, name) for slot in slots}) == 3
+            assert len({slot.nic.mac for slot in slots}) == 3
+            assert len(reserved.ports) == (3 if lane == "session" else 0)
 
 
 def test_what_was_reserved_is_given_back(tmp_path: Path) -> None:
     with fakes.reserved(tmp_path, "session") as reserved:
-        assert reserved.port is not None
-        port = reserved.port.getsockname()[1]
+        (port,) = [one.getsockname()[1] for one in reserved.ports]
         assert open_registry("session", tmp_path / "base").registrations() == [reserved.registration]
     assert open_registry("session", tmp_path / "base").registrations() == []
     with socket.socket() as plain:
@@ -102,8 +146,3 @@ def test_what_was_reserved_is_given_back(tmp_path: Path) -> None:
 def test_a_node_name_can_stand_in_a_host_name(monkeypatch: pytest.MonkeyPatch, name: str, node: str) -> None:
     monkeypatch.setattr(socket, "gethostname", lambda: name)
     assert identity._node_name() == node
-
-
-@pytest.mark.parametrize(("text", "cpus"), [("0\n", (0,)), ("0-3,8", (0, 1, 2, 3, 8)), ("", ())])
-def test_cpu_lists(text: str, cpus: tuple[int, ...]) -> None:
-    assert host.cpu_list(text) == cpus

@@ -29,7 +29,10 @@ class Living(FileHypervisor):
 def reserved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Reserved:
     monkeypatch.setattr(local, "connect", lambda _uri: Living(f"files:{tmp_path}"))
     monkeypatch.setattr(epilogue.apply, "__defaults__", (Living,))
-    return fakes.reserved(tmp_path)
+    found = fakes.reserved(tmp_path, vms=2)
+    root = fakes.kernel_root(tmp_path, fakes.bundle(found.context))
+    monkeypatch.setattr(prologue.apply, "__defaults__", (root,))
+    return found
 
 
 def run(reserved: Reserved, ui: Ui | None = None) -> int:
@@ -60,19 +63,33 @@ def test_a_signal_in_the_boot(reserved: Reserved, tmp_path: Path) -> None:
     class Killing(Ui):
         def phase(self, name: str) -> None:
             super().phase(name)
-            if name == "firmware":
+            if name == "vnode-0: firmware":
                 os.kill(os.getpid(), signal.SIGTERM)
 
     ui = Killing()
     assert run(reserved, ui) == 128 + signal.SIGTERM
-    assert ui.phases == ["staging", "firmware", "undo"]
+    assert ui.phases == ["staging", "vnode-0: firmware", "vnode-1: firmware", "undo"]
     assert nothing_is_left(reserved, tmp_path)
+
+
+def test_the_owner_has_a_copy_of_each_console(reserved: Reserved, monkeypatch: pytest.MonkeyPatch) -> None:
+    def wait(boots: list[boot.Boot], *_: object) -> None:
+        for one in boots:
+            Path(one.guest.machine.console_log).write_text(f"of {one.guest.index}\n")
+            one.watch.look()
+        copies = {path.name: path.read_text() for path in reserved.spool.path.glob("console*")}
+        assert copies == {"console.log": "of 0\n", "console1.log": "of 1\n"}
+        raise Fault("VT0904", "seen")
+
+    monkeypatch.setattr(boot, "wait", wait)
+    with pytest.raises(Fault, match="VT0904: seen"):
+        run(reserved)
 
 
 def test_a_terminal_that_goes_away_does_not_stop_the_undoing(reserved: Reserved, tmp_path: Path) -> None:
     class Gone(Ui):
         def phase(self, name: str) -> None:
-            if name == "firmware":
+            if name == "vnode-0: firmware":
                 os.kill(os.getpid(), signal.SIGHUP)
             raise OSError("no terminal")
 

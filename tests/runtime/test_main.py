@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from vtorque_runtime import __main__ as command
-from vtorque_runtime import spool
+from vtorque_runtime import ledger, spool
 from vtorque_spec.canonical import canonical_json
 from vtorque_spec.carrier import encode_user_part
-from vtorque_spec.plan import Script, UserPart
+from vtorque_spec.plan import Cell, Claim, Script, UserPart
 
 USER = encode_user_part(UserPart(1, Script("true", ()), None, None, ()))
 
@@ -48,14 +48,15 @@ def test_a_damaged_body(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 
 
 def test_status_and_reap(registry: spool.Registry, capsys: pytest.CaptureFixture[str]) -> None:
-    registry.register("local-1", os.getuid())
+    living, _ = registry.register("local-1", os.getuid())
+    cells = (Cell(0, ((0, 2), (1, 3)), 0, (), ()),)
+    ledger.claim(registry, living, Claim((0, 2), (), ()), cells)
     dead, held = registry.register("local-2", os.getuid())
     dead.registration.write_text(canonical_json(replace(held, boot_id="the one before")))
     assert command.main(["status"]) == 0
-    assert [line.split()[:2] for line in capsys.readouterr().out.splitlines()] == [
-        ["local-1", "alive"],
-        ["local-2", "dead"],
-    ]
+    words = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [line[:2] for line in words] == [["local-1", "alive"], ["local-2", "dead"]]
+    assert [line[-2:] for line in words] == [["CPUs", "0,2"], ["none", "yet"]]
     assert command.main(["reap"]) == 0
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["local-1:", "local-2:"]
     assert [one.job_id for one in registry.registrations()] == ["local-1"]

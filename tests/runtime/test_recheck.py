@@ -10,7 +10,7 @@ import pytest
 from tests.runtime import fakes
 from vtorque_runtime.recheck import recheck
 from vtorque_spec.fault import Fault
-from vtorque_spec.plan import Artifact, Filesystem, Group, HostKey, NodeBundle, NodeContext, Pins, UserNic
+from vtorque_spec.plan import Artifact, Filesystem, Group, HostKey, NodeBundle, NodeContext, UserNic
 
 Change = Callable[[NodeBundle], NodeBundle]
 
@@ -84,11 +84,6 @@ LIES: dict[str, Change] = {
     "a name with a blank": machine(name="vt 1"),
     "a name from a path": machine(name="../../etc"),
     "another card": machine(nic=UserNic("user", "52:54:00:00:00:01", 22)),
-    "CPUs of others": machine(pins=Pins(((7,), (8,)), ())),
-    "the emulator on CPUs of others": machine(pins=Pins((), (7,))),
-    "too many CPUs": machine(vcpus=3),
-    "no CPU": machine(vcpus=0),
-    "too much memory": machine(memory_bytes=9 * fakes.GIB),
     "another kernel": machine(kernel="/home/tester/vmlinuz"),
     "another initrd": machine(initrd="/home/tester/initrd"),
     "a console elsewhere": machine(console_log="/etc/cron.d/x"),

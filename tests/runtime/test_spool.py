@@ -4,12 +4,13 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from ipaddress import IPv4Network
 from pathlib import Path
 
 import pytest
 
 from tests.runtime.fakes import FileHypervisor, no_hypervisor
-from vtorque_runtime import epilogue
+from vtorque_runtime import epilogue, network
 from vtorque_runtime.reap import reap
 from vtorque_runtime.spool import Registry, alive, open_registry, start_ticks
 from vtorque_runtime.steps import DomainUndo, TreeUndo, remove_entry, undo_all
@@ -76,11 +77,21 @@ def test_an_id_is_registered_once(registry: Registry) -> None:
         registry.register("local-1", os.getuid())
 
 
-def test_live_jobs_have_network_slots_of_their_own(registry: Registry) -> None:
-    held = [registry.register(f"local-{n}", os.getuid()) for n in range(3)]
-    assert [one.network_slot for _, one in held] == [0, 1, 2]
+def test_live_jobs_have_addresses_of_their_own(registry: Registry) -> None:
+    held = [registry.register(f"local-{n}", os.getuid(), vms) for n, vms in enumerate((1, 1, 2, 1))]
+    blocks = ["10.213.0.0/30", "10.213.0.4/30", "10.213.0.8/29", "10.213.0.16/30"]
+    assert [one.network for _, one in held] == blocks
     registry.remove(held[1][0])
-    assert registry.register("local-9", os.getuid())[1].network_slot == 1
+    assert registry.register("local-8", os.getuid(), 2)[1].network == "10.213.0.24/29"
+    assert registry.register("local-9", os.getuid())[1].network == blocks[1]
+
+
+def test_without_addresses_there_is_no_job(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(network, "_ALL", IPv4Network("10.213.0.0/29"))
+    registry.register("local-1", os.getuid())
+    with pytest.raises(Fault, match=r"VT0914.*every network"):
+        registry.register("local-2", os.getuid(), 2)
+    registry.register("local-3", os.getuid())
 
 
 def test_a_process_is_known_by_its_start(registry: Registry) -> None:

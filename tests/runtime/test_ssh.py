@@ -10,7 +10,7 @@ from tests.runtime import fakes
 from vtorque_runtime import ssh
 from vtorque_runtime.ssh import Access
 
-ACCESS = Access(fakes.login(), Path("/spool/owner"), "vnode-0", "10.213.0.2", 22)
+ACCESS = Access(fakes.login(), Path("/spool/owner"), "s0", "vnode-0", "10.213.0.2", 22)
 
 
 def test_the_command_line() -> None:
@@ -27,7 +27,7 @@ def test_what_the_client_makes_of_it() -> None:
     wanted = {
         "batchmode": "yes",
         "clearallforwardings": "yes",
-        "controlpath": "/spool/owner/s",
+        "controlpath": "/spool/owner/s0",
         "forwardagent": "no",
         "forwardx11": "no",
         "globalknownhostsfile": "/dev/null",
@@ -49,7 +49,7 @@ def test_what_the_client_makes_of_it() -> None:
 def test_root_drops_to_the_owner(tmp_path: Path) -> None:
     login = fakes.login()
     groups = tuple(type(login.groups[0])(f"g{gid}", gid) for gid in (23456, 34567))
-    access = Access(type(login)("tester", 12345, groups, "/", ""), tmp_path, "a", "127.0.0.1", 22)
+    access = Access(type(login)("tester", 12345, groups, "/", ""), tmp_path, "s0", "a", "127.0.0.1", 22)
     prefix = ssh.argv(access, None)
     prefix = prefix[: prefix.index("--") + 1]
     done = subprocess.run(
@@ -64,5 +64,7 @@ def test_others_stay_who_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_control_socket_fits_the_longest_job_id() -> None:
-    longest = Path("/var/tmp/vtorque-4294967295/jobs") / ("x" * 40) / "owner/s"  # ssh adds 17 bytes while it makes it
+    longest = (
+        Path("/var/tmp/vtorque-4294967295/jobs") / ("x" * 40) / "owner/s255"
+    )  # ssh adds 17 bytes while it makes it
     assert len(str(longest)) + 17 < 108

@@ -3,7 +3,7 @@
 import gc
 import os
 import pwd
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,8 +16,8 @@ from vtorque_spec.policy import Context
 from vtorque_spec.site import Site
 
 if TYPE_CHECKING:
-    from vtorque_runtime.identity import Reserved
-    from vtorque_spec.node import Answer
+    from vtorque_spec.node import Answer, Needs
+    from vtorque_spec.plan import NodeBundle, NodeContext
 
 
 @click.command()
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 @click.option("--as", "user", metavar="USER", help="Whose job it is, when root runs it. [default: who called sudo]")
 @SITE_OPTION
 def command(job: Path, user: str | None, site: Path | None) -> int:
-    """Run a job in its own virtual machine on this host, and exit with the job's exit code.
+    """Run a job in its own virtual machines on this host, and exit with the job's exit code.
 
-    As root the guest runs on qemu:///system, and the job as USER: root itself has no jobs. As an ordinary user it runs
+    As root the guests run on qemu:///system, and the job as USER: root itself has no jobs. As an ordinary user it runs
     on qemu:///session, without mounts.
 
     \b
@@ -40,17 +40,23 @@ def command(job: Path, user: str | None, site: Path | None) -> int:
     _check_site(site)
     facts = the_site(site)
     context = context_of(owner.pw_uid, facts)
-    from vtorque_runtime import identity, local
+    from vtorque_runtime import identity, ledger, local
     from vtorque_runtime.images.store import SYSTEM_STORE
     from vtorque_spec.carrier import decode_user_part
     from vtorque_spec.cli.progress import Phases
-    from vtorque_spec.node import bundle_of
+    from vtorque_spec.node import bundle_of, needs_of
 
     checked = _checked(job, owner, facts, context)
-    with identity.reserve(user=owner.pw_name, images=SYSTEM_STORE, min_uid=facts.min_uid) as reserved:
-        user_part = decode_user_part(checked.result["user"])
-        click.echo(f"vtorque: {reserved.facts}", err=True)
-        bundle = bundle_of(_planned(checked.result["machine"], facts, context, reserved))
+    machine, user_part = checked.result["machine"], decode_user_part(checked.result["user"])
+    draft = identity.draft(user=owner.pw_name, images=SYSTEM_STORE, min_uid=facts.min_uid)
+    click.echo(f"vtorque: {draft.facts}", err=True)
+    needs = needs_of(_planned(machine, facts, context, draft.context))
+    with identity.reserve(draft, needs.vms, _advice(needs, draft.context)) as reserved:
+
+        def plan(node: "NodeContext") -> "NodeBundle":
+            return bundle_of(_planned(machine, facts, context, node, ledger.held(reserved.registry)))
+
+        bundle = ledger.settle(reserved, plan)
         show = Phases()
         try:
             return local.run(bundle, user_part, reserved, show)
@@ -96,12 +102,29 @@ def _checked(job: Path, owner: pwd.struct_passwd, site: Site, context: Context) 
     return _ask(owner.pw_uid, owner.pw_gid, groups, check_job, job, site, context)
 
 
-def _planned(machine: str, site: Site, context: Context, reserved: "Reserved") -> "Answer":
-    """What travelled is the user's word still: root lets nobody's ids work it out."""
+def _planned(machine: str, site: Site, context: Context, node: "NodeContext", held: Sequence[str] = ()) -> "Answer":
+    """What travelled is the user's word still: root lets nobody's ids work it out.
+
+    `held` is what other jobs hold of the node, which is told with a refusal.
+    """
     from vtorque_spec.node import plan_job
 
     nobody = pwd.getpwnam("nobody")
-    return _ask(nobody.pw_uid, nobody.pw_gid, [], plan_job, machine, site, context, reserved.context)
+    try:
+        return _ask(nobody.pw_uid, nobody.pw_gid, [], plan_job, machine, site, context, node)
+    except click.exceptions.Exit:
+        for line in held:
+            click.echo(f"vtorque: {line}", err=True)
+        raise
+
+
+def _advice(needs: "Needs", node: "NodeContext") -> tuple[int, ...] | None:
+    """What numad says, for a job that wants to hear it."""
+    if needs.numad_vcpus is None or needs.numad_memory_mib is None:
+        return None
+    from vtorque_runtime.numad import advised_cells
+
+    return advised_cells(needs.numad_vcpus, needs.numad_memory_mib, node.cells)
 
 
 def _ask(uid: int, gid: int, groups: list[int], function: Callable[..., bytes], *arguments: object) -> "Answer":
@@ -110,6 +133,7 @@ def _ask(uid: int, gid: int, groups: list[int], function: Callable[..., bytes], 
     if os.geteuid() == 0:
         import vtorque_compilers.domain
         import vtorque_compilers.seed  # noqa: F401 - now, because the child may not be able to read this program
+        import vtorque_spec.site.nodes  # noqa: F401 - as above
         from vtorque_runtime.confine import call_as
 
         raw = call_as(uid, gid, groups, function, *arguments)

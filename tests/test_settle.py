@@ -1,0 +1,140 @@
+"""From a job file to a claim without a boot: what the confined child plans passes root's check, job after job."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.runtime import fakes
+from tests.spec.helpers import CONTEXT, MINIMAL, site
+from vtorque_runtime import host, identity, ledger
+from vtorque_runtime.identity import Reserved
+from vtorque_spec.fault import Fault
+from vtorque_spec.node import Answer, Needs, bundle_of, check_job, needs_of, plan_job, read_answer
+from vtorque_spec.plan import NodeBundle, NodeContext
+
+MODES = {
+    "auto": "pinning: auto",
+    "compact": "pinning: compact",
+    "spread": "pinning: spread\nvcpus: 2",
+    "none": "pinning: none",
+    "map": "pinning: {map: [3, 5, 12, 11]}\nvcpus: 2",
+    "I/O cores": "iocm: {min_cores: 1, max_cores: 2}\npinning: auto",
+    "I/O cores that rest": "iocm: {min_cores: 0, max_cores: 1}\npinning: auto",
+    "I/O cores and guests that float": "iocm: {min_cores: 1, max_cores: 2}\npinning: none",
+    "several cells": "vcpus: 3\nmemory: 5GiB\npinning: auto",
+}
+
+
+@pytest.fixture(autouse=True)
+def node(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host, "read_cells", fakes.node_cells)
+
+
+def machine_part(directory: Path, said: str) -> str:
+    path = directory / "job.vjob.yaml"
+    path.write_text(f"{MINIMAL}vms_per_node: 2\nmemory: 512MiB\n{said}\n" if "memory" not in said else
+                    f"{MINIMAL}vms_per_node: 2\n{said}\n")  # fmt: skip
+    told = read_answer(check_job(path, site(), CONTEXT))
+    assert told.result, told.findings
+    return str(told.result["machine"])
+
+
+class Node:
+    """A node that has the image of the job."""
+
+    def __init__(self, directory: Path, machine: str) -> None:
+        self.directory, self.machine = directory, machine
+
+    def ask(self, context: NodeContext) -> Answer:
+        return read_answer(plan_job(self.machine, site(), CONTEXT, context))
+
+    def draft(self, number: int = 1) -> identity.Draft:
+        found = fakes.draft(self.directory, uid=12345, number=number)
+        images = (replace(found.context.images[0], name="debian-12"),)
+        return replace(found, context=replace(found.context, images=images))
+
+    def settled(self, number: int = 1, advised: tuple[int, ...] | None = None) -> tuple[Reserved, NodeBundle]:
+        draft = self.draft(number)
+        reserved = identity.reserve(draft, needs_of(self.ask(draft.context)).vms, advised)
+        return reserved, ledger.settle(reserved, lambda context: bundle_of(self.ask(context)))
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_what_the_front_end_plans_passes_roots_check(tmp_path: Path, mode: str) -> None:
+    _, bundle = Node(tmp_path, machine_part(tmp_path, MODES[mode])).settled()
+    assert len(bundle.plan.guests) == 2
+    assert bundle.plan.claim.cpus
+
+
+@pytest.mark.parametrize("mode", ["auto", "compact", "spread", "I/O cores"])
+def test_jobs_on_one_node_share_nothing(tmp_path: Path, mode: str) -> None:
+    at = Node(tmp_path, machine_part(tmp_path, MODES[mode]))
+    (first, one), (second, other) = at.settled(1), at.settled(2)
+    assert not set(one.plan.claim.cpus) & set(other.plan.claim.cpus)
+    assert ledger.taken(first.registry) == ledger.merged([one.plan.claim, other.plan.claim])
+    first.registry.remove(first.spool)
+    assert at.settled(3)[1].plan.claim == one.plan.claim
+    assert second.spool.claim.exists()
+
+
+def test_a_full_node_refuses_and_says_why(tmp_path: Path) -> None:
+    at = Node(tmp_path, machine_part(tmp_path, "vcpus: 9\npinning: auto"))
+    at.settled(1)
+    draft = at.draft(2)
+    reserved = identity.reserve(draft, 2)
+    told = at.ask(ledger.observed(reserved.context, reserved.registry))
+    assert told.result is None
+    assert [item.code.id for item in told.findings] == ["VT0401"]
+
+
+def test_numads_cells_are_the_jobs(tmp_path: Path) -> None:
+    at = Node(tmp_path, machine_part(tmp_path, "pinning: numad\nvcpus: 2"))
+    assert needs_of(at.ask(at.draft().context)) == Needs(2, 4, 2 * (512 + 256))
+    for number, advised in enumerate([(0,), (1,)], 1):
+        _, bundle = at.settled(number, advised)
+        assert {own.cell for own in bundle.plan.claim.memory} == set(advised)
+        cores = {cpu: cell.id for cell in fakes.node_cells() for core in cell.cores for cpu in core}
+        assert {cores[cpu] for cpu in bundle.plan.claim.cpus} == set(advised)
+
+
+# --- what the child says that the job needs -------------------------------------------------------------------------
+
+
+def answer(result: object) -> Answer:
+    return read_answer(json.dumps({"findings": [], "sources": {}, "result": result}).encode())
+
+
+@pytest.mark.parametrize(
+    ("needs", "fine"),
+    [
+        ({"vms": 1, "numad_vcpus": None, "numad_memory_mib": None}, True),
+        ({"vms": 256, "numad_vcpus": 65536, "numad_memory_mib": 2**30}, True),
+        ({"vms": 0, "numad_vcpus": None, "numad_memory_mib": None}, False),
+        ({"vms": 257, "numad_vcpus": None, "numad_memory_mib": None}, False),
+        ({"vms": -1, "numad_vcpus": None, "numad_memory_mib": None}, False),
+        ({"vms": True, "numad_vcpus": None, "numad_memory_mib": None}, False),
+        ({"vms": 1.0, "numad_vcpus": None, "numad_memory_mib": None}, False),
+        ({"vms": "1", "numad_vcpus": None, "numad_memory_mib": None}, False),
+        ({"vms": 1, "numad_vcpus": 1, "numad_memory_mib": None}, False),
+        ({"vms": 1, "numad_vcpus": 0, "numad_memory_mib": 1}, False),
+        ({"vms": 1, "numad_vcpus": 1, "numad_memory_mib": 2**30 + 1}, False),
+        ({"vms": 1, "numad_vcpus": "1; reboot", "numad_memory_mib": 1}, False),
+        ({"vms": 1}, False),
+        (None, False),
+        ([], False),
+    ],
+)
+def test_what_root_believes_of_needs(needs: object, fine: bool) -> None:
+    if fine:
+        assert needs_of(answer({"needs": needs})).vms
+    else:
+        with pytest.raises(Fault, match="VT0914"):
+            needs_of(answer({"needs": needs}))
+
+
+@pytest.mark.parametrize("result", [None, {}, [], "needs", {"plan": {}, "files": []}])
+def test_an_answer_that_does_not_say_it(result: object) -> None:
+    with pytest.raises(Fault, match="VT0914"):
+        needs_of(answer(result))
