@@ -19,7 +19,7 @@ check:
 	.venv/bin/pytest -n 2 -m 'not alone'
 
 golden:
-	.venv/bin/pytest tests/test_examples.py tests/test_invalid.py --update-golden
+	.venv/bin/pytest tests/test_examples.py tests/test_invalid.py tests/render tests/test_plan_command.py --update-golden
 
 bench:
 	scripts/setup bench

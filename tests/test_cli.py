@@ -181,7 +181,7 @@ def test_what_the_template_comments_out_is_true(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout
 
 
-COMMANDS = ["compile", "explain", "image", "init", "lint", "run", "schema", "show", "site", "completion"]
+COMMANDS = ["compile", "explain", "image", "init", "lint", "plan", "run", "schema", "show", "site", "completion"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -205,6 +205,7 @@ USES = {
     ("init", "x.vjob.yaml"): {"pydantic", "jsonschema", "jinja2", "ruamel", "rich", "libvirt", "cryptography"},
     ("explain", "VT0107"): {"pydantic", "jsonschema", "jinja2", "ruamel", "rich", "libvirt", "cryptography"},
     ("explain", "memory"): {"jinja2", "rich", "libvirt", "cryptography", "ClusterShell", "vtorque_runtime"},
+    ("plan", str(EXAMPLES[0])): {"jinja2", "rich", "libvirt", "cryptography", "xml", "vtorque_runtime"},
     ("policy", "show"): {"jinja2", "libvirt", "cryptography", "ClusterShell", "vtorque_runtime"},
     ("schema", "vjob"): {"jsonschema", "jinja2", "rich", "libvirt", "cryptography"},
     ("schema", "vjob", "--site", str(ROOT / "schemas/local")): {"jsonschema", "jinja2", "rich", "libvirt"},

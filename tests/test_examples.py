@@ -24,7 +24,7 @@ def bundle_of(example: Path) -> dict[str, Artifact]:
     at = site()
     found = check_file(example, at, CONTEXT, report)
     assert found is not None, report.items
-    script = compile_script(found, report)
+    script = compile_script(found, "torque", report)
     assert script is not None, report.items
     files = compile_bundle(found, at, script, report)
     assert not report.items

@@ -188,6 +188,14 @@ def test_what_stands_in_the_policy_is_told_once(tmp_path: Path) -> None:
     assert [json.loads(line)["code"] for line in result.stdout.splitlines()] == ["VT0202"]
 
 
+def test_only_fixes_in_job_files_are_promised() -> None:
+    """`--fix` writes job files; what a map in a file of its own needs is said, and not counted."""
+    arguments = ["lint", str(INVALID / "VT0101-in-a-map-file.vjob.yaml")]
+    result = CliRunner().invoke(group, arguments, standalone_mode=False, catch_exceptions=False)
+    assert "write 1 without quotes" in result.stdout
+    assert "--fix" not in result.stderr
+
+
 def test_a_directory_without_a_site(tmp_path: Path) -> None:
     report = Report()
     assert open_site(tmp_path, report) is None

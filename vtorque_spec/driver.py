@@ -19,12 +19,14 @@ from vtorque_spec.canonical import DecodeError, canonical_json
 from vtorque_spec.carrier import USER_FIELDS, MachinePart, decode_machine_part, encode_machine_part, encode_user_part
 from vtorque_spec.diagnostics import Code, Diagnostic, Report
 from vtorque_spec.document import Document, read
-from vtorque_spec.embed import user_part
+from vtorque_spec.embed import embed_map, user_part
 from vtorque_spec.fault import Fault
-from vtorque_spec.placement import Placement, Shortage, demand_of, node_of_class, place
 from vtorque_spec.placement.node_plan import job_plan_digest, plan_node
+from vtorque_spec.placement.nodes import node_of_class, node_of_context
+from vtorque_spec.placement.picture import Picture
 from vtorque_spec.placement.preview import preview_context
-from vtorque_spec.plan import Artifact, JobPlan, NodeBundle, NodeContext, NodePlan, UserPart
+from vtorque_spec.placement.request import Choice, choose, report_shortages
+from vtorque_spec.plan import Artifact, Flavour, JobPlan, NodeBundle, NodeContext, NodePlan, UserPart
 from vtorque_spec.policy import Context, Effective, have_limits
 from vtorque_spec.policy.check import check_policy
 from vtorque_spec.policy.defaults import Holds, fill_defaults
@@ -36,12 +38,13 @@ from vtorque_spec.spec.parse import NormalForm, normal_form, parse_job, parse_no
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """A job that passed every check of a compile: what was said, what it means, and what runs as the user."""
+    """A job that passed every check: what was said, what it means, where it goes, and what runs as the user."""
 
     document: Document
     normal: NormalForm
     effective: Effective
     job: JobPlan
+    choice: Choice
     user: UserPart
 
 
@@ -53,13 +56,20 @@ def open_site(directory: Path | None, report: Report) -> Site | None:
     return None if report.failed else site
 
 
-def check_file(path: Path, site: Site, context: Context, report: Report) -> Checked | None:
-    """Take a job file through every check; scripts are read from beside it. None when there is an error."""
+def check_file(
+    path: Path, site: Site, context: Context, report: Report, node_class: str | None = None
+) -> Checked | None:
+    """Take a job file through every check; scripts are read from beside it. None when there is an error.
+
+    `node_class` is one of the site's, None: the first that the job reaches and fits on.
+    """
     document = read(path, report)
-    return None if document is None else check_document(document, path.parent, site, context, report)
+    return None if document is None else check_document(document, path.parent, site, context, report, node_class)
 
 
-def check_document(document: Document, directory: Path, site: Site, context: Context, report: Report) -> Checked | None:
+def check_document(
+    document: Document, directory: Path, site: Site, context: Context, report: Report, node_class: str | None = None
+) -> Checked | None:
     """Take a parsed file through every check; paths in it are relative to `directory`."""
     spec = parse_job(document, report)
     if spec is None:
@@ -67,14 +77,16 @@ def check_document(document: Document, directory: Path, site: Site, context: Con
     normal = normal_form(spec, document)
     check_honoured(normal, report)
     user = user_part(spec, document, directory, report)
-    if report.failed or user is None:
+    embedded = embed_map(normal, directory, report)
+    if report.failed or user is None or embedded is None:
         return None
-    effective = apply_policy(normal, site, context, report)
-    job = resolve(effective, normal, site, report) if effective else None
-    if effective is None or job is None:
+    effective = apply_policy(embedded, site, context, report)
+    job = resolve(effective, embedded, site, report) if effective else None
+    queue = context.queue or (job.batch.queue if job else None)
+    choice = choose(job, site, queue, node_class, embedded, report) if job else None
+    if effective is None or job is None or choice is None:
         return None
-    _check_fits(job, normal, site, report)
-    return None if report.failed else Checked(document, normal, effective, job, user)
+    return Checked(document, embedded, effective, job, choice, user)
 
 
 def apply_policy(
@@ -98,23 +110,6 @@ def apply_policy(
     return None if report.failed else effective
 
 
-def _check_fits(job: JobPlan, normal: NormalForm, site: Site, report: Report) -> None:
-    """The job must fit on one class of nodes at least; otherwise every shortage of the largest class is told."""
-    classes = sorted(site.node_classes.items(), key=lambda item: (item[1].cpus, item[1].memory), reverse=True)
-    results = [place(demand_of(job), node_of_class(name, facts)) for name, facts in classes]
-    if not any(isinstance(result, Placement) for result in results):
-        _report_shortages([short for result in results[:1] for short in _shortages(result)], normal, report)
-
-
-def _shortages(result: Placement | tuple[Shortage, ...]) -> tuple[Shortage, ...]:
-    return () if isinstance(result, Placement) else result
-
-
-def _report_shortages(shortages: list[Shortage], normal: NormalForm, report: Report) -> None:
-    for short in shortages:
-        report.add(short.code, short.message, normal.at(short.field), help=short.help)
-
-
 # --- what is compiled from a checked job ----------------------------------------------------------------------------
 
 
@@ -124,23 +119,36 @@ def machine_part(checked: Checked) -> str:
     return encode_machine_part(MachinePart(said, checked.job.policy_digest, job_plan_digest(checked.job)))
 
 
-def compile_script(checked: Checked, report: Report) -> Artifact | None:
+def compile_script(checked: Checked, flavour: Flavour, report: Report) -> Artifact | None:
     """Return the batch script."""
-    from vtorque_compilers.script import compile_torque  # jinja2 is loaded by those who print a script only
+    from vtorque_compilers.script import compile_script  # jinja2 is loaded by those who print a script only
 
+    parts = machine_part(checked), encode_user_part(checked.user), checked.document.text
     with faults(report):
-        return compile_torque(checked.job, machine_part(checked), encode_user_part(checked.user), checked.document.text)
+        return compile_script(flavour, checked.job, checked.choice.request, *parts)
     return None
 
 
 def compile_bundle(checked: Checked, site: Site, script: Artifact, report: Report) -> tuple[Artifact, ...]:
-    """Return the script, the JobPlan, and the guests' files as they would be on a node of the site's first class."""
-    name, facts = next(iter(site.node_classes.items()))
-    bundle = plan_for_node(checked.job, preview_context(checked.job, name, facts), checked.normal, report)
+    """Return the script, the JobPlan, and the guests' files as they would be on a node of the chosen class."""
+    name = checked.choice.node_class
+    context = preview_context(checked.job, name, node_of_class(site, name))
+    bundle = plan_for_node(checked.job, context, site, name, checked.normal, report)
     if bundle is None:
         return ()
     files = [script, Artifact("job-plan.json", _pretty(checked.job)), *bundle.files]
     return (*files, manifest(files))
+
+
+def picture_of(checked: Checked, site: Site) -> Picture:
+    """Return who gets what on a node of the class that was chosen."""
+    from vtorque_spec.placement.drawn import picture
+    from vtorque_spec.placement.fit import Placed, place
+
+    node = node_of_class(site, checked.choice.node_class)
+    placed = place(checked.job, node)
+    assert isinstance(placed, Placed)  # noqa: S101 - the class was chosen because the job fits there
+    return picture(checked.job, node, placed, checked.choice.request, site.batch)
 
 
 def manifest(files: list[Artifact]) -> Artifact:
@@ -149,15 +157,17 @@ def manifest(files: list[Artifact]) -> Artifact:
     return Artifact("manifest.json", json.dumps({"version": 1, "sha256": digests}, indent=2, sort_keys=True) + "\n")
 
 
-def plan_for_node(job: JobPlan, context: NodeContext, normal: NormalForm, report: Report) -> NodeBundle | None:
-    """Decide everything that one node needs, and compile its guests' files."""
+def plan_for_node(
+    job: JobPlan, context: NodeContext, site: Site, node_class: str, normal: NormalForm, report: Report
+) -> NodeBundle | None:
+    """Decide everything that one node of a class needs, and compile its guests' files."""
     from vtorque_compilers.domain import compile_domain
     from vtorque_compilers.seed import compile_seed
 
     with faults(report):
-        plan = plan_node(job, context)
+        plan = plan_node(job, context, node_of_context(site, node_class, context))
         if not isinstance(plan, NodePlan):
-            _report_shortages(list(plan), normal, report)
+            report_shortages(plan, normal, report)
             return None
         files = [file for guest in plan.guests for file in (compile_domain(guest), *compile_seed(guest))]
         return NodeBundle(plan, tuple(files))

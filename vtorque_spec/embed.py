@@ -1,13 +1,19 @@
-"""The user's own part of a job: scripts named by path are read here, at compile time, and travel with the job."""
+"""Files that a job names: read here, at compile time, by the user; what they hold travels with the job."""
 
 import re
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
 
 from vtorque_spec.diagnostics import Code, Report
-from vtorque_spec.document import SCALAR_LIMIT_BYTES, Document
+from vtorque_spec.document import SCALAR_LIMIT_BYTES, Document, read
 from vtorque_spec.document import Path as DataPath
 from vtorque_spec.plan import VERSION, Script, UserPart, Variable
 from vtorque_spec.spec import JobSpec
+from vtorque_spec.spec.base import Model
+from vtorque_spec.spec.machine import CpuMap
+from vtorque_spec.spec.parse import NormalForm, parse_as
 from vtorque_spec.spec.user import Hook
 
 _DIRECTIVE = re.compile(r"^[ \t]*#(PBS|SBATCH)\b.*")
@@ -27,6 +33,35 @@ def user_part(spec: JobSpec, document: Document, directory: Path, report: Report
     if embed.failed or run is None:
         return None
     return UserPart(VERSION, run, prologue, epilogue, env)
+
+
+class MapFile(Model):
+    """A file that holds a pinning map: YAML with the one member `map`."""
+
+    map: Annotated[CpuMap, Field(min_length=1)]
+
+
+def embed_map(normal: NormalForm, directory: Path, report: Report) -> NormalForm | None:
+    """Return the normal form with the map of a `pinning: {file: ...}` in its place; None when it can't be read.
+
+    The entries' places are those in that file.
+    """
+    said = normal.data.get("pinning", {}).get("file")
+    if said is None:
+        return normal
+    file = directory / said
+    if not file.is_file():
+        why = "is not a regular file" if file.exists() else "is not there"
+        hint = "write the map into a file beside the job file, as in `map: [4, 5, 6, 7]`"
+        report.add(Code.SCRIPT_FILE, f"`{said}` {why}", normal.at(("pinning", "file")), help=hint)
+        return None
+    document = read(file, report)
+    found = parse_as(MapFile, document, report) if document else None
+    if document is None or found is None:
+        return None
+    spans = {("pinning", *path): span for path, span in document.values.items() if path}
+    pinning = {"mode": "map", "map": list(found.map)}
+    return NormalForm({**normal.data, "pinning": pinning}, {**normal.spans, **spans})
 
 
 class _Embed:

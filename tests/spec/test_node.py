@@ -1,6 +1,7 @@
 """What the confined children answer: findings and plans survive the way, and garbage is refused."""
 
 import contextlib
+import dataclasses
 import json
 from pathlib import Path
 
@@ -13,8 +14,17 @@ from vtorque_spec.carrier import decode_user_part
 from vtorque_spec.diagnostics import Report
 from vtorque_spec.driver import check_file, machine_part
 from vtorque_spec.fault import Fault
-from vtorque_spec.node import bundle_of, check_job, plan_job, read_answer
+from vtorque_spec.node import Needs, bundle_of, check_job, needs_of, plan_job, read_answer
+from vtorque_spec.placement.nodes import node_of_class
 from vtorque_spec.placement.preview import preview_context
+from vtorque_spec.plan import JobPlan, NodeContext
+from vtorque_spec.site.model import NodeClass
+
+CLASS = {"cpus": 8, "memory": "16GiB"}
+
+
+def preview(job: JobPlan) -> NodeContext:
+    return preview_context(job, "generic", node_of_class(site(), "generic"))
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
@@ -24,7 +34,7 @@ def test_the_node_understands_what_the_compile_understood(example: Path) -> None
     here = check_file(example, at, CONTEXT, Report())
     assert here is not None
     told = read_answer(check_job(example, at, CONTEXT))
-    context = preview_context(here.job, "generic", at.node_classes["generic"])
+    context = preview(here.job)
     bundle = bundle_of(read_answer(plan_job(told.result["machine"], at, CONTEXT, context)))
     assert told.result["machine"] == machine_part(here)
     assert decode_user_part(told.result["user"]) == here.user
@@ -36,9 +46,8 @@ def test_the_node_understands_what_the_compile_understood(example: Path) -> None
 def test_no_text_of_the_users_goes_to_root() -> None:
     said = "run: echo UNMISTAKABLE\nenv: {A: UNMISTAKABLE}\nhooks: {prologue: {inline: UNMISTAKABLE}}\n"
     found = checked(MINIMAL.replace("run: hostname\n", said))
-    at = site()
-    context = preview_context(found.job, "generic", at.node_classes["generic"])
-    assert b"UNMISTAKABLE" not in plan_job(machine_part(found), at, CONTEXT, context)
+    context = preview(found.job)
+    assert b"UNMISTAKABLE" not in plan_job(machine_part(found), site(), CONTEXT, context)
 
 
 def test_findings_survive_the_way(tmp_path: Path) -> None:
@@ -54,15 +63,41 @@ def test_findings_survive_the_way(tmp_path: Path) -> None:
 
 def test_a_job_that_does_not_fit_the_node_is_told() -> None:
     found = checked(MINIMAL + "vcpus: 4\n")
-    at = site()
-    import dataclasses
-
-    small = dataclasses.replace(
-        preview_context(found.job, "generic", at.node_classes["generic"]), node="tiny", allotted_cpus=(0, 1)
-    )
-    told = read_answer(plan_job(machine_part(found), at, CONTEXT, small))
+    small = dataclasses.replace(preview(found.job), node="tiny", allotted_cpus=(0, 1))
+    told = read_answer(plan_job(machine_part(found), site(), CONTEXT, small))
     assert told.result is None
-    assert [item.message for item in told.findings] == ["the job needs 4 CPUs on each node; the node `tiny` has 2"]
+    assert {item.code.id for item in told.findings} == {"VT0401"}
+    assert all("the node `tiny`" in item.message for item in told.findings)
+
+
+def test_which_class_a_node_is_of() -> None:
+    """The site's node sets say it; a site with one class needs none."""
+    found = checked(MINIMAL)
+    sets = {"thin": {**CLASS, "nodes": "n[1-4]"}, "fat": {**CLASS, "memory": "64GiB", "nodes": "f1"}}
+    for classes, node, known in (
+        ({"thin": CLASS}, "anything", True),
+        ({"thin": {**CLASS, "nodes": "n[1-4]"}}, "n3", True),
+        ({"thin": {**CLASS, "nodes": "n[1-4]"}}, "n5", False),
+        (sets, "f1", True),
+        (sets, "g1", False),
+        ({"thin": CLASS, "fat": CLASS}, "n1", False),
+    ):
+        made = {name: NodeClass.model_validate(said) for name, said in classes.items()}
+        at = dataclasses.replace(site(), node_classes=made)
+        context = dataclasses.replace(preview(found.job), node=node)
+        if known:
+            assert bundle_of(read_answer(plan_job(machine_part(found), at, CONTEXT, context))).plan.node == node
+        else:
+            with pytest.raises(Fault, match="VT0926"):
+                plan_job(machine_part(found), at, CONTEXT, context)
+
+
+def test_what_a_job_needs_is_asked_first() -> None:
+    """Root makes so many slots, and asks numad, before the job is planned."""
+    for pinning, needs in (("none", Needs(2, None, None)), ("numad", Needs(2, 6, 2 * (1024 + 256)))):
+        found = checked(MINIMAL + f"vms_per_node: 2\nvcpus: 3\npinning: {pinning}\n")
+        context = dataclasses.replace(preview(found.job), slots=())
+        assert needs_of(read_answer(plan_job(machine_part(found), site(), CONTEXT, context))) == needs
 
 
 @given(st.binary(max_size=200) | st.recursive(st.none() | st.integers() | st.text(), st.lists, max_leaves=9).map(
@@ -87,7 +122,7 @@ def test_a_plan_of_another_shape_is_refused(result: object) -> None:
 @pytest.mark.parametrize("text", ["", "VT1.", "VT1.e30=", "VT0.x", "VT1." + "A" * 9000])
 def test_a_machine_part_that_cannot_be_read(text: str) -> None:
     found = checked(MINIMAL)
-    context = preview_context(found.job, "generic", site().node_classes["generic"])
+    context = preview(found.job)
     with pytest.raises(Fault, match="VT0912"):
         plan_job(text, site(), CONTEXT, context)
 
@@ -97,7 +132,7 @@ def test_the_machine_part_cannot_smuggle_members() -> None:
     from vtorque_spec.carrier import MachinePart, encode_machine_part
 
     found = checked(MINIMAL)
-    context = preview_context(found.job, "generic", site().node_classes["generic"])
+    context = preview(found.job)
     said = {"apiVersion": "vtorque/v1", "name": "x", "image": {"name": "debian-12"}}
     for extra in ({"context": {"user": "root"}}, {"mounts": [{"name": "home", "source": "/"}]}, {"vcpus": 0}):
         part = encode_machine_part(MachinePart({**said, **extra}, "", ""))

@@ -19,6 +19,7 @@ COMMANDS = {
     "image": "Build and list the images of this machine.",
     "init": "Write a commented job file to start from.",
     "lint": "Check job files and report every finding.",
+    "plan": "Show who gets which CPUs and memory of a node.",
     "policy": "Check, test, compare and show the site's rules.",
     "run": "Run a job in its own virtual machine, here and now.",
     "schema": "Print the JSON Schema of job files, site.yaml or policies.",

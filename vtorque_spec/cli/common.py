@@ -47,6 +47,10 @@ def context_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+NODE_OPTION: Callable[[Any], Any] = click.option(
+    "--node", "node_class", metavar="CLASS", help="For nodes of this class. [default: the first on which the job fits]"
+)
+
 JOB_FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 
 

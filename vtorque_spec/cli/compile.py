@@ -1,24 +1,30 @@
 """`vtorque compile JOB [-o DIR]`."""
 
-from datetime import date
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
-from vtorque_spec.cli.common import JOB_FILE, SITE_OPTION, context_options, finish, print_findings
-from vtorque_spec.cli.setting import asked_context, the_site
+from vtorque_spec.cli.common import JOB_FILE, NODE_OPTION, SITE_OPTION, context_options, finish
+from vtorque_spec.cli.setting import asked_context, known, print_warnings, the_site
 from vtorque_spec.diagnostics import Report
 from vtorque_spec.driver import check_file, compile_bundle, compile_script
+from vtorque_spec.plan import Flavour
 
 
 @click.command()
 @click.argument("job", type=JOB_FILE)
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="DIR", help="Write the whole bundle into DIR.")
+@NODE_OPTION
+@click.option(
+    "--batch", type=click.Choice(["torque", "openpbs", "slurm"]), help="For this batch system. [default: the site's]"
+)
 @SITE_OPTION
 @context_options
 def command(
-    job: Path, output: Path | None, site: Path | None, user: str | None, groups: str | None, queue: str | None
-) -> None:
+    job: Path, output: Path | None, node_class: str | None, batch: Flavour | None, site: Path | None,
+    user: str | None, groups: str | None, queue: str | None,
+) -> None:  # fmt: skip
     """Compile a job file into a batch script on standard output.
 
     With -o, write the bundle: job.sh, job-plan.json, and for each VM the domain XML and the cloud-init seed as they
@@ -32,18 +38,19 @@ def command(
     """
     report = Report()
     facts = the_site(site)
-    checked = check_file(job, facts, asked_context(facts, user, groups, queue), report)
+    if node_class is not None:
+        known("node class", node_class, facts.node_classes, facts)
+    context = asked_context(facts, user, groups, queue)
+    checked = check_file(job, facts, replace(context, batch=batch or facts.batch), report, node_class)
     if checked is None:
         finish(report)
-    script = compile_script(checked, report)
+    if node_class is not None and checked.choice.request.property is None and len(facts.node_classes) > 1:
+        raise click.UsageError(f"the site `{facts.name}` has no word to ask for nodes of class `{node_class}` by")
+    script = compile_script(checked, batch or facts.batch, report)
     files = compile_bundle(checked, facts, script, report) if script and output else ()
     if script is None or report.failed:
         finish(report)
-    if report.items:
-        from vtorque_spec.lint.selection import known_codes
-        from vtorque_spec.lint.suppress import visible  # comments hide warnings; errors never came this far
-
-        print_findings(visible(checked.document, report.sorted(), date.today(), known_codes(facts)))
+    print_warnings(checked, facts, report)
     if output is None:
         click.echo(script.text, nl=False)
     else:

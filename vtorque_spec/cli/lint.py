@@ -161,7 +161,7 @@ def _print(form: str, items: Sequence[Diagnostic], names: Sequence[str], remarks
         counts = (
             f"{_count(len(names), 'job file')}: {_count(errors, 'error')}, {_count(len(items) - errors, 'warning')}"
         )
-        fixable = sum(item.fix is not None for item in items)
+        fixable = sum(item.fix is not None and item.fix.span.file in names for item in items)
         remarks = [counts, *([f"--fix can mend {fixable} of them"] if fixable else []), *remarks]
     else:
         click.echo(write(form, items, names, Sources()), nl=False)

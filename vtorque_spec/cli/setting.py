@@ -3,14 +3,16 @@
 import grp
 import os
 import pwd
+from collections.abc import Iterable
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import click
 
-from vtorque_spec.cli.common import finish
-from vtorque_spec.diagnostics import Report
-from vtorque_spec.driver import open_site
+from vtorque_spec.cli.common import finish, print_findings
+from vtorque_spec.diagnostics import Report, near_miss
+from vtorque_spec.driver import Checked, open_site
 from vtorque_spec.policy import Context
 from vtorque_spec.site import Site, builtin
 
@@ -60,7 +62,27 @@ def asked_context(site: Site, user: str | None, groups: str | None, queue: str |
             context = replace(context, user=user)
     if groups is not None:
         context = replace(context, groups=tuple(name.strip() for name in groups.split(",") if name.strip()))
+    if queue is not None and site.queues:
+        known("queue", queue, site.queues, site)
     return replace(context, queue=queue or context.queue)
+
+
+def print_warnings(checked: Checked, site: Site, report: Report) -> None:
+    """Print what was found in a job that passed, unless a comment of the job hides it."""
+    if report.items:
+        from vtorque_spec.lint.selection import known_codes
+        from vtorque_spec.lint.suppress import visible
+
+        print_findings(visible(checked.document, report.sorted(), date.today(), known_codes(site)))
+
+
+def known(what: str, name: str, names: Iterable[str], site: Site) -> None:
+    """Refuse an option that names something of the site that is not there."""
+    if name in names:
+        return
+    meant = near_miss(name, names)
+    hint = f"did you mean {meant}?" if meant else f"it has {', '.join(names)}"
+    raise click.UsageError(f"the site `{site.name}` has no {what} `{name}`; {hint}")
 
 
 def groups_of(entry: pwd.struct_passwd) -> tuple[str, ...]:

@@ -1,10 +1,14 @@
 """JobPlan x NodeContext -> NodePlan: every CPU, file and address decided."""
 
+from dataclasses import replace
 from pathlib import PurePosixPath
 
 from vtorque_spec.canonical import digest
 from vtorque_spec.fault import Fault
-from vtorque_spec.placement import Placement, Shortage, demand_of, node_of_context, place
+from vtorque_spec.placement.fit import Placed, place
+from vtorque_spec.placement.guests import GuestPlace, claim, guest_places, io_cores
+from vtorque_spec.placement.nodes import HostNode
+from vtorque_spec.placement.shortage import Shortage
 from vtorque_spec.plan import (
     VERSION,
     Disk,
@@ -18,9 +22,12 @@ from vtorque_spec.plan import (
     NodeContext,
     NodePlan,
     Pinning,
-    Pins,
     Slot,
 )
+from vtorque_spec.resolve.cpus import VCPUS_LIMIT
+
+EMULATED_VCPUS_LIMIT = VCPUS_LIMIT["emulation"]
+"""Whether a node emulates is known there alone."""
 
 
 def job_plan_digest(job: JobPlan) -> str:
@@ -28,19 +35,21 @@ def job_plan_digest(job: JobPlan) -> str:
     return digest("job-plan", VERSION, job)
 
 
-def plan_node(job: JobPlan, context: NodeContext) -> NodePlan | tuple[Shortage, ...]:
-    """Return what the runtime applies; or what is short. Raises Fault for what the node itself lacks."""
-    _check_lane(job, context)
+def plan_node(job: JobPlan, context: NodeContext, node: HostNode) -> NodePlan | tuple[Shortage, ...]:
+    """Return what the runtime applies; or what is short. Raises Fault for what the node itself lacks.
+
+    `node` is what the site and the context make of the machine (`nodes.node_of_context`).
+    """
+    _check_lane(job, context, node)
     _check_mounts(job, context.login)
     notes: list[str] = []
     _check_hypervisor(job, context, notes)
     image = _image(job, context)
-    placed = _place(job, context, notes)
-    if not isinstance(placed, Placement):
+    placed = _place(job, node, notes)
+    if not isinstance(placed, Placed):
         return placed
-    guests = tuple(
-        _guest(job, context, image, slot, pins) for slot, pins in zip(context.slots, placed.pins, strict=True)
-    )
+    places = guest_places(job, node, placed, disks=1)
+    guests = tuple(_guest(job, context, image, slot, at) for slot, at in zip(context.slots, places, strict=True))
     return NodePlan(
         version=VERSION,
         job_id=context.job_id,
@@ -52,14 +61,21 @@ def plan_node(job: JobPlan, context: NodeContext) -> NodePlan | tuple[Shortage, 
         login=context.login,
         image=image,
         guests=guests,
+        host_cpus=node.host_cpus,
+        io=io_cores(job, node, placed),
+        claim=claim(job, node, placed),
         walltime_s=job.batch.walltime_s,
         boot_timeout_s=job.boot_timeout_s,
         grace_s=job.grace_s,
         notes=tuple(notes),
+        reasons=placed.placement.reasons,
     )
 
 
-def _check_lane(job: JobPlan, context: NodeContext) -> None:
+def _check_lane(job: JobPlan, context: NodeContext, node: HostNode) -> None:
+    if context.lane == "session" and node.lock_memory:
+        hint = "run it as root for this user: sudo vtorque run JOB"
+        raise Fault("VT0906", "an ordinary user's libvirt cannot lock memory, as the site asks for", help=hint)
     if context.lane == "session" and job.mounts:
         names = ", ".join(mount.name for mount in job.mounts)
         hint = "remove `mounts`, or run it as root for this user: sudo vtorque run JOB"
@@ -76,6 +92,9 @@ def _check_mounts(job: JobPlan, login: Login) -> None:
 
 
 def _check_hypervisor(job: JobPlan, context: NodeContext, notes: list[str]) -> None:
+    if context.virt == "qemu" and job.vcpus > EMULATED_VCPUS_LIMIT:
+        message = f"{job.vcpus} vCPUs are more than an emulated VM can have, and {context.node} has no KVM that works"
+        raise Fault("VT0907", message, help=f"run it on a node with KVM, or write `vcpus: {EMULATED_VCPUS_LIMIT}`")
     if job.hypervisor != "kvm" or context.virt == "kvm":
         return
     if "emulation" not in job.allow_degraded:
@@ -86,16 +105,16 @@ def _check_hypervisor(job: JobPlan, context: NodeContext, notes: list[str]) -> N
     notes.append("the guest is emulated, because this node's KVM does not work and the job allows it")
 
 
-def _place(job: JobPlan, context: NodeContext, notes: list[str]) -> Placement | tuple[Shortage, ...]:
-    demand, node = demand_of(job), node_of_context(context)
-    placed = place(demand, node)
-    if isinstance(placed, Placement) or "unpinned" not in job.allow_degraded:
+def _place(job: JobPlan, node: HostNode, notes: list[str]) -> Placed | tuple[Shortage, ...]:
+    placed = place(job, node)
+    if isinstance(placed, Placed) or "unpinned" not in job.allow_degraded or job.pinning.mode == "none":
         return placed
-    if {short.field[0] for short in placed} != {"pinning"}:
+    unpinned = place(replace(job, pinning=Pinning("none", ())), node)
+    if not isinstance(unpinned, Placed):
         return placed
-    notes.append(f"the vCPUs are not pinned, because the map does not fit {context.node} and the job allows it")
-    unpinned = type(demand)(demand.vms, demand.vcpus, demand.memory_bytes, Pinning("none", ()))
-    return place(unpinned, node)
+    mode = job.pinning.mode
+    notes.append(f"the vCPUs are not pinned, because `{mode}` does not fit on {node.name} and the job allows it")
+    return unpinned
 
 
 def _image(job: JobPlan, context: NodeContext) -> ImageFiles:
@@ -110,23 +129,26 @@ def _image(job: JobPlan, context: NodeContext) -> ImageFiles:
     raise Fault("VT0502", f"the image `{job.image.name}` is not on {context.node}", help=hint)
 
 
-def _guest(job: JobPlan, context: NodeContext, image: ImageFiles, slot: Slot, pins: Pins) -> LinuxGuest:
+def _guest(job: JobPlan, context: NodeContext, image: ImageFiles, slot: Slot, at: GuestPlace) -> LinuxGuest:
     directory = f"{context.spool}/vm{slot.index}"
-    root = Disk("vda", f"{directory}/root.qcow2", "qcow2", False, image.disk, image.disk_format)
-    seed = Disk("vdb", f"{directory}/seed.iso", "raw", True, None, None)
+    iothread = 1 if at.pins.iothreads else None
+    root = Disk("vda", f"{directory}/root.qcow2", "qcow2", False, image.disk, image.disk_format, iothread, at.queues)
+    seed = Disk("vdb", f"{directory}/seed.iso", "raw", True, None, None, None, None)
     machine = Machine(
         name=f"vt-{context.job_id}-{slot.index}",
         uuid=slot.uuid,
         virt=context.virt,
         vcpus=job.vcpus,
-        memory_bytes=job.memory_bytes,
-        pins=pins,
+        topology=at.topology,
+        memory=at.memory,
+        pins=at.pins,
         kernel=f"{directory}/vmlinuz",
         initrd=f"{directory}/initrd.img",
         cmdline=job.image.cmdline,
         disks=(root, seed),
         filesystems=tuple(_filesystem(mount, n, context.login) for n, mount in enumerate(job.mounts)),
         nic=slot.nic,
+        nic_queues=at.queues or 1,
         console_log=f"{directory}/console.log",
     )
     return LinuxGuest(

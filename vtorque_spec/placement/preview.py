@@ -1,10 +1,9 @@
 """The node that `vtorque compile -o` shows the guests on: nothing in it is of any real machine, and no key is one."""
 
+from vtorque_spec.placement.nodes import NOTHING, HostNode
 from vtorque_spec.plan import (
-    MIB,
     VERSION,
     BridgeNic,
-    Cell,
     Group,
     HostKey,
     ImageFiles,
@@ -13,24 +12,26 @@ from vtorque_spec.plan import (
     NodeContext,
     Slot,
 )
-from vtorque_spec.site.model import NodeClass
 
 JOB_ID = "0.preview"
 _IMAGES = "/var/lib/vtorque/images"
 
 
-def preview_context(job: JobPlan, node_class: str, facts: NodeClass) -> NodeContext:
+def preview_context(job: JobPlan, node_class: str, node: HostNode) -> NodeContext:
     """Return the fixed context: job `0.preview`, user `user`, a node of the named class, placeholder keys."""
-    cpus = tuple(range(facts.cpus))
     return NodeContext(
         version=VERSION,
         job_id=JOB_ID,
         node=node_class,
         lane="system",
         virt="qemu" if job.hypervisor == "emulation" else "kvm",
-        cells=(Cell(0, cpus, facts.memory // MIB * MIB),),
-        allotted_cpus=cpus,
-        allotted_memory_bytes=facts.memory,
+        cells=node.cells,
+        devices=node.devices,
+        allotted_cpus=node.allotted,
+        allotted_slots=None,
+        allotted_memory_bytes=node.memory_bytes,
+        taken=NOTHING,
+        advised_cells=None,
         login=Login("user", 1000, (Group("user", 1000),), "/home/user", "ssh-ed25519 PREVIEW-LOGIN-KEY"),
         images=(_image(job),),
         slots=tuple(_slot(index) for index in range(job.vms_per_node)),

@@ -2,7 +2,7 @@
 
 First those that hold always, layer by layer, the last one winning; then those of the `then` and `else` branches that
 apply to the result, again and again until nothing new is set: a branch may set the queue that another one asks for.
-What a branch has set stays. An object's inner defaults apply only where the object is.
+What a branch has set stays. An object's inner defaults apply only where the object is, and is not switched off.
 """
 
 import copy
@@ -92,7 +92,7 @@ class _Filler:
             found = [one for one in all_of_it if isinstance(one.data, dict) and "default" in one.data]
             if found:
                 self.set(data, name, path, found, branch=branch)
-            if isinstance(data.get(name), dict):
+            if isinstance(data.get(name), dict) and data[name].get("enabled") is not False:
                 self.fill(inner, data[name], (*path, name), branch=branch)
 
     def set(self, data: dict[str, Any], name: str, path: Path, found: list[_Schema], *, branch: bool) -> None:

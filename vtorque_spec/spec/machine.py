@@ -50,6 +50,10 @@ class Image(Shorthand):
         return {"type": "string", "pattern": "^" + re.sub(r"\?P<\w+>", "", _IMAGE) + "$"}
 
 
+CpuMap = Items[Annotated[int, Field(ge=0, le=65535)]]
+"""Places of CPUs in a list."""
+
+
 class Pinning(Shorthand):
     """Which host CPU runs which vCPU; short form: the mode."""
 
@@ -57,11 +61,11 @@ class Pinning(Shorthand):
     mode: Literal["auto", "none", "compact", "spread", "numad", "map", "file"] | None = Field(
         None, description="how CPUs are chosen"
     )
-    map: Annotated[Items[Annotated[int, Field(ge=0, le=65535)]], Field(min_length=1)] | None = Field(
+    map: Annotated[CpuMap, Field(min_length=1)] | None = Field(
         None,
-        description="for each vCPU the place of its CPU, from 0, in the ascending list of the CPUs allotted to the job",
+        description="for each vCPU, VM by VM, the place of its CPU, from 0, in the ascending list of the job's CPUs",
     )
-    file: FilePath | None = Field(None, description="a file that holds such a map")
+    file: FilePath | None = Field(None, description="a YAML file that holds such a map: `map: [0, 1]`")
 
     @model_validator(mode="before")
     @classmethod
@@ -93,9 +97,9 @@ class Iocm(Shorthand):
     enabled: bool | None = Field(
         None, description="whether there are I/O cores; a mapping without this member says true"
     )
-    min_cores: Annotated[int, Field(ge=0, le=4096)] | None = Field(None, description="at least so many")
+    min_cores: Annotated[int, Field(ge=0, le=4096)] | None = Field(None, description="so many work from the start")
     max_cores: Annotated[int, Field(ge=1, le=4096)] | None = Field(
-        None, description="at most so many; reserved per node"
+        None, description="so many are set aside on each node, and can be put to work while the job runs"
     )
 
     @model_validator(mode="before")

@@ -1,10 +1,10 @@
 #!/bin/bash
 #PBS -S /bin/bash
 #PBS -N exit-code
+#PBS -l walltime=01:00:00
 #PBS -l nodes=1:ppn=1
 #PBS -l mem=1342177280b
-#PBS -l walltime=01:00:00
-#PBS -v BEOWULF_JOB_MAP=VT1.eyJqb2IiOnsiYXBpVmVyc2lvbiI6InZ0b3JxdWUvdjEiLCJpbWFnZSI6eyJuYW1lIjoiZGViaWFuLTEyIn0sIm5hbWUiOiJleGl0LWNvZGUifSwiam9iX3BsYW5fZGlnZXN0Ijoic2hhMjU2OjdjZWNiZDU3ODVmZGY1YzYwY2RiOTcxZGE3MDRjNzcxNjRjM2RjZWVlZTE4OTRiOGZiZjA2M2JjYjU3MTdkNTAiLCJwb2xpY3lfZGlnZXN0Ijoic2hhMjU2OjY0N2QxMmY5YWQzZTJkNDgxODRiODMwMGYyYzUwMDgwM2NjM2FiYTAwMjczZWYzOGYyNzEwOTRlNTdhZmFmMTgifQ==
+#PBS -v BEOWULF_JOB_MAP=VT1.eyJqb2IiOnsiYXBpVmVyc2lvbiI6InZ0b3JxdWUvdjEiLCJpbWFnZSI6eyJuYW1lIjoiZGViaWFuLTEyIn0sIm5hbWUiOiJleGl0LWNvZGUifSwiam9iX3BsYW5fZGlnZXN0Ijoic2hhMjU2OjM0M2E4MWJiZGQ4Y2U5NTBmNDI0ZjI1YjMxNjk4NzNhMWI0MzVlM2ExMzMyZWM3MDg4MmNmNGY3YmNlNDJjNjciLCJwb2xpY3lfZGlnZXN0Ijoic2hhMjU2OjhkZTA1ZmFhODE4ZDYyMTI4MGFlYWUxYzJlZDFiMjc5YzZhM2YzOTAxNjIzMTIzYjBmYzU5YmFkOTA2Nzg3YTUifQ==
 #
 # The job, for people to read; the machines read what is encoded above and below.
 # | # The job's own exit code comes back: `vtorque run` exits with 7.

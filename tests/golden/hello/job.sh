@@ -1,10 +1,10 @@
 #!/bin/bash
 #PBS -S /bin/bash
 #PBS -N hello
+#PBS -l walltime=01:00:00
 #PBS -l nodes=1:ppn=1
 #PBS -l mem=1342177280b
-#PBS -l walltime=01:00:00
-#PBS -v BEOWULF_JOB_MAP=VT1.eyJqb2IiOnsiYXBpVmVyc2lvbiI6InZ0b3JxdWUvdjEiLCJpbWFnZSI6eyJuYW1lIjoiZGViaWFuLTEyIn0sIm5hbWUiOiJoZWxsbyJ9LCJqb2JfcGxhbl9kaWdlc3QiOiJzaGEyNTY6ZDM1Y2I5MzNiZjkzNjY0MTFiYzE0YTU2NGQ3MGNmNThhY2ZiNzM4ODk3ZDliNmU4MTg5OWJiODY4NTAyYWVhMSIsInBvbGljeV9kaWdlc3QiOiJzaGEyNTY6NjQ3ZDEyZjlhZDNlMmQ0ODE4NGI4MzAwZjJjNTAwODAzY2MzYWJhMDAyNzNlZjM4ZjI3MTA5NGU1N2FmYWYxOCJ9
+#PBS -v BEOWULF_JOB_MAP=VT1.eyJqb2IiOnsiYXBpVmVyc2lvbiI6InZ0b3JxdWUvdjEiLCJpbWFnZSI6eyJuYW1lIjoiZGViaWFuLTEyIn0sIm5hbWUiOiJoZWxsbyJ9LCJqb2JfcGxhbl9kaWdlc3QiOiJzaGEyNTY6YTk4Y2FmZDA4YWViMmRkMjIxOWY5YWQzNzA0ZDg3OTJlNzc3OGU1OTAyMjNiYzBjZDRlM2YyMzNkNDZmMjQ4MCIsInBvbGljeV9kaWdlc3QiOiJzaGEyNTY6OGRlMDVmYWE4MThkNjIxMjgwYWVhZTFjMmVkMWIyNzljNmEzZjM5MDE2MjMxMjNiMGZjNTliYWQ5MDY3ODdhNSJ9
 #
 # The job, for people to read; the machines read what is encoded above and below.
 # | # The smallest job worth looking at: who and where am I, inside my own machine?

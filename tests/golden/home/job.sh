@@ -1,10 +1,10 @@
 #!/bin/bash
 #PBS -S /bin/bash
 #PBS -N home
+#PBS -l walltime=01:00:00
 #PBS -l nodes=1:ppn=1
 #PBS -l mem=1342177280b
-#PBS -l walltime=01:00:00
-#PBS -v BEOWULF_JOB_MAP=VT1.eyJqb2IiOnsiYXBpVmVyc2lvbiI6InZ0b3JxdWUvdjEiLCJpbWFnZSI6eyJuYW1lIjoiZGViaWFuLTEyIn0sIm1vdW50cyI6W3sibmFtZSI6ImhvbWUifV0sIm5hbWUiOiJob21lIn0sImpvYl9wbGFuX2RpZ2VzdCI6InNoYTI1NjozM2NiOWI1NDExMTljMzMyZWJjODdkNDZhZDExYTQ5MDY1Njk1YmI2Mjc3NGRlNjRjMjU5ZDc1YTQ2OWM2ODk2IiwicG9saWN5X2RpZ2VzdCI6InNoYTI1Njo2NDdkMTJmOWFkM2UyZDQ4MTg0YjgzMDBmMmM1MDA4MDNjYzNhYmEwMDI3M2VmMzhmMjcxMDk0ZTU3YWZhZjE4In0=
+#PBS -v BEOWULF_JOB_MAP=VT1.eyJqb2IiOnsiYXBpVmVyc2lvbiI6InZ0b3JxdWUvdjEiLCJpbWFnZSI6eyJuYW1lIjoiZGViaWFuLTEyIn0sIm1vdW50cyI6W3sibmFtZSI6ImhvbWUifV0sIm5hbWUiOiJob21lIn0sImpvYl9wbGFuX2RpZ2VzdCI6InNoYTI1NjpmZmYxYTQ4ZGJlYTNhYTYzMzE0MDY1ZGNlMzU3M2VjZWM1NWRmMGMyZjA3MzNjYTFkMDRiNTBlY2Q5NDVmNmVjIiwicG9saWN5X2RpZ2VzdCI6InNoYTI1Njo4ZGUwNWZhYTgxOGQ2MjEyODBhZWFlMWMyZWQxYjI3OWM2YTNmMzkwMTYyMzEyM2IwZmM1OWJhZDkwNjc4N2E1In0=
 #
 # The job, for people to read; the machines read what is encoded above and below.
 # | # Work in the home directory of the host: the guest mounts it, files keep their owner.

@@ -1,12 +1,12 @@
 #!/bin/bash
 #PBS -S /bin/bash
 #PBS -N primes
-#PBS -l nodes=1:ppn=1
-#PBS -l mem=1342177280b
 #PBS -l walltime=00:15:00
 #PBS -o primes.out
 #PBS -j oe
-#PBS -v BEOWULF_JOB_MAP=VT1.eyJqb2IiOnsiYXBpVmVyc2lvbiI6InZ0b3JxdWUvdjEiLCJiYXRjaCI6eyJqb2luIjp0cnVlLCJvdXRwdXQiOiJwcmltZXMub3V0Iiwid2FsbHRpbWUiOjkwMH0sImltYWdlIjp7Im5hbWUiOiJkZWJpYW4tMTIifSwibmFtZSI6InByaW1lcyJ9LCJqb2JfcGxhbl9kaWdlc3QiOiJzaGEyNTY6YzU2YWE1MWEyNzZhNDc0NTZjNzg5OGQ1NDljOGNkZjlmYjUwYjg0ZjlhNDRiODFkZWFlMGZjMTIwYTExMjY1MyIsInBvbGljeV9kaWdlc3QiOiJzaGEyNTY6NjQ3ZDEyZjlhZDNlMmQ0ODE4NGI4MzAwZjJjNTAwODAzY2MzYWJhMDAyNzNlZjM4ZjI3MTA5NGU1N2FmYWYxOCJ9
+#PBS -l nodes=1:ppn=1
+#PBS -l mem=1342177280b
+#PBS -v BEOWULF_JOB_MAP=VT1.eyJqb2IiOnsiYXBpVmVyc2lvbiI6InZ0b3JxdWUvdjEiLCJiYXRjaCI6eyJqb2luIjp0cnVlLCJvdXRwdXQiOiJwcmltZXMub3V0Iiwid2FsbHRpbWUiOjkwMH0sImltYWdlIjp7Im5hbWUiOiJkZWJpYW4tMTIifSwibmFtZSI6InByaW1lcyJ9LCJqb2JfcGxhbl9kaWdlc3QiOiJzaGEyNTY6ZTNjYWY5MGEzYjQwNDlmNDVmN2U2YWZmYmE3OGMzOWU0YTc3Njg1ZmQ2MzJlNWVhNGEzYzRhNGE3N2M2NmI3ZiIsInBvbGljeV9kaWdlc3QiOiJzaGEyNTY6OGRlMDVmYWE4MThkNjIxMjgwYWVhZTFjMmVkMWIyNzljNmEzZjM5MDE2MjMxMjNiMGZjNTliYWQ5MDY3ODdhNSJ9
 #
 # The job, for people to read; the machines read what is encoded above and below.
 # | # A script beside this file, with arguments; it is embedded when the job is compiled, and so are the hooks.

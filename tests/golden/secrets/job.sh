@@ -1,10 +1,10 @@
 #!/bin/bash
 #PBS -S /bin/bash
 #PBS -N secrets
+#PBS -l walltime=01:00:00
 #PBS -l nodes=1:ppn=1
 #PBS -l mem=1342177280b
-#PBS -l walltime=01:00:00
-#PBS -v BEOWULF_JOB_MAP=VT1.eyJqb2IiOnsiYXBpVmVyc2lvbiI6InZ0b3JxdWUvdjEiLCJpbWFnZSI6eyJuYW1lIjoiZGViaWFuLTEyIn0sIm5hbWUiOiJzZWNyZXRzIn0sImpvYl9wbGFuX2RpZ2VzdCI6InNoYTI1NjowMDJhZDFkYTVhOTRlNWM0NDdkMjM1NmQxMmJhODYxNWIyZWM0ZjJhZGNlMDg0MjJkYjc2NTM1ZjI3Njg0YjYwIiwicG9saWN5X2RpZ2VzdCI6InNoYTI1Njo2NDdkMTJmOWFkM2UyZDQ4MTg0YjgzMDBmMmM1MDA4MDNjYzNhYmEwMDI3M2VmMzhmMjcxMDk0ZTU3YWZhZjE4In0=
+#PBS -v BEOWULF_JOB_MAP=VT1.eyJqb2IiOnsiYXBpVmVyc2lvbiI6InZ0b3JxdWUvdjEiLCJpbWFnZSI6eyJuYW1lIjoiZGViaWFuLTEyIn0sIm5hbWUiOiJzZWNyZXRzIn0sImpvYl9wbGFuX2RpZ2VzdCI6InNoYTI1Njo5NDI0YjkxYmJmMTZlNmNlZTI5MzNkODQxMTgwOTU2ZmY1ZjFiODQwM2ZmYjkxZjNkOTgyODU3ZTQ5NDE2OTZiIiwicG9saWN5X2RpZ2VzdCI6InNoYTI1Njo4ZGUwNWZhYTgxOGQ2MjEyODBhZWFlMWMyZWQxYjI3OWM2YTNmMzkwMTYyMzEyM2IwZmM1OWJhZDkwNjc4N2E1In0=
 #
 # The job, for people to read; the machines read what is encoded above and below.
 # | # Environment: plain values stand in the batch script, where others may read them; a file is read when the job starts,

@@ -1,0 +1,149 @@
+"""JobSpec x Site -> JobPlan: every name looked up, every value decided, cross-field rules checked."""
+
+from vtorque_spec.diagnostics import Code, Report, near_miss
+from vtorque_spec.plan import VERSION, BatchRequest, DeviceRequest, Image, Iocm, JobPlan, Pinning
+from vtorque_spec.policy import Effective
+from vtorque_spec.resolve.common import said, said_at
+from vtorque_spec.resolve.cpus import check_hugepages, check_iocm, check_map, check_vcpus
+from vtorque_spec.resolve.mounts import resolve_mounts
+from vtorque_spec.site import Site
+from vtorque_spec.site.model import CatalogueImage
+from vtorque_spec.spec import JobSpec
+from vtorque_spec.spec.parse import NormalForm
+from vtorque_spec.units import print_duration, print_size
+
+
+def resolve(job: Effective, normal: NormalForm, site: Site, report: Report) -> JobPlan | None:
+    """Return the job as the site understands it; None when there is an error among the findings."""
+    before = len(report.items)
+    image = _image(job.spec, normal, site, report)
+    _check_queue(job.spec, normal, site, report)
+    check_vcpus(job.spec, normal, site, report)
+    check_map(job.spec, normal, report)
+    check_iocm(job, normal, report)
+    check_hugepages(job.spec, normal, report)
+    _check_times(job, normal, report)
+    mounts = resolve_mounts(job.spec, normal, site, report)
+    network = _network(job.spec, normal, site, report)
+    if len(report.items) > before or image is None:
+        return None
+    spec = job.spec
+    return JobPlan(
+        version=VERSION,
+        name=spec.name,
+        site=site.name,
+        batch=_batch(spec),
+        image=Image(image.name, image.sha256 or (spec.image.sha256), image.guest, image.cmdline),
+        vcpus=said(spec.vcpus),
+        memory_bytes=said(spec.memory),
+        vms_per_node=said(spec.vms_per_node),
+        pinning=_pinning(spec),
+        iocm=_iocm(spec, site),
+        hugepages=spec.hugepages or "none",
+        shared_memory_bytes=spec.shared_memory or 0,
+        root_disk_bytes=said(said(spec.root_disk).size),
+        root_disk_in_ram=said(spec.root_disk).backing == "ram",
+        devices=tuple(DeviceRequest(device.name, device.count or 1) for device in spec.devices or ()),
+        mounts=mounts,
+        network=network,
+        boot_timeout_s=said(said(spec.timeouts).boot),
+        grace_s=said(said(spec.timeouts).grace),
+        allow_degraded=tuple(sorted(set(spec.allow_degraded or ()))),
+        hypervisor=site.hypervisor,
+        policy_digest=site.policy.digest,
+    )
+
+
+def _batch(spec: JobSpec) -> BatchRequest:
+    batch = said(spec.batch)
+    return BatchRequest(
+        nodes=said(batch.nodes),
+        exclusive=bool(batch.exclusive),
+        walltime_s=said(batch.walltime),
+        queue=batch.queue,
+        account=batch.account,
+        output=batch.output,
+        join=said(batch.join),
+    )
+
+
+def _pinning(spec: JobSpec) -> Pinning:
+    chosen = said(spec.pinning)
+    mode = chosen.mode
+    if mode is None or mode == "file":
+        raise LookupError("a mode is said or filled in, and `embed_map` puts the map in a file's place")
+    return Pinning(mode, chosen.map or ())
+
+
+def _iocm(spec: JobSpec, site: Site) -> Iocm:
+    mode = site.iocm.mode if site.iocm else "libvirt"
+    if spec.iocm is None or not spec.iocm.enabled:
+        return Iocm(mode, 0, 0)
+    return Iocm(mode, said(spec.iocm.min_cores), said(spec.iocm.max_cores))
+
+
+def _image(spec: JobSpec, normal: NormalForm, site: Site, report: Report) -> CatalogueImage | None:
+    place = normal.at(("image",))
+    image = site.images.get(spec.image.name)
+    if image is None:
+        meant = near_miss(spec.image.name, site.images)
+        names = ", ".join(sorted(site.images))
+        hint = f"write `{meant}`" if meant else f"the catalogue of the site `{site.name}` has {names}"
+        report.add(Code.UNKNOWN_IMAGE, f"there is no image `{spec.image.name}`", place, help=hint)
+        return None
+    if spec.image.sha256 and image.sha256 and spec.image.sha256 != image.sha256:
+        message = f"the site's image `{image.name}` has another digest: {image.sha256}"
+        report.add(Code.IMAGE_DIGEST, message, place, help="remove the digest, or name the image that you mean")
+    if spec.guest is not None and spec.guest != image.guest:
+        message = f"the image `{image.name}` is a {image.guest} guest, not {spec.guest}"
+        report.add(
+            Code.GUEST_MISMATCH, message, normal.at(("guest",)), help="remove `guest`: it follows from the image"
+        )
+    _check_least(image, spec, normal, report)
+    return image
+
+
+def _check_least(image: CatalogueImage, spec: JobSpec, normal: NormalForm, report: Report) -> None:
+    memory, disk = said(spec.memory), said(said(spec.root_disk).size)
+    if memory < image.min_memory:
+        need = print_size(image.min_memory)
+        message = f"the image `{image.name}` needs {need}, the guest has {print_size(memory)}"
+        place = said_at(normal, ("memory",), ("image",))
+        report.add(Code.IMAGE_MEMORY, message, place, help=f"write `memory: {need}` or more")
+    if disk < image.min_disk:
+        need = print_size(image.min_disk)
+        message = f"the image `{image.name}` has {need}, the root disk above it {print_size(disk)}"
+        place = said_at(normal, ("root_disk", "size"), ("image",))
+        report.add(Code.IMAGE_DISK, message, place, help=f"write `root_disk: {{size: {need}}}` or more")
+
+
+def _check_queue(spec: JobSpec, normal: NormalForm, site: Site, report: Report) -> None:
+    name = said(spec.batch).queue
+    if name is None or not site.queues or name in site.queues:
+        return
+    meant = near_miss(name, site.queues)
+    hint = f"write `{meant}`" if meant else f"the site `{site.name}` has {', '.join(site.queues)}"
+    report.add(Code.UNKNOWN_QUEUE, f"there is no queue `{name}`", normal.at(("batch", "queue")), help=hint)
+
+
+def _check_times(job: Effective, normal: NormalForm, report: Report) -> None:
+    timeouts, walltime = said(job.spec.timeouts), said(said(job.spec.batch).walltime)
+    boot, grace = said(timeouts.boot), said(timeouts.grace)
+    if boot + grace < walltime:
+        return
+    place = said_at(normal, ("timeouts", "boot"), ("timeouts", "grace"), ("batch", "walltime"))
+    message = (
+        f"a boot of {print_duration(boot)} and a grace of {print_duration(grace)} "
+        f"leave nothing of a walltime of {print_duration(walltime)}"
+    )
+    hint = "raise batch.walltime, or lower timeouts.boot and timeouts.grace"
+    report.add(Code.TIME_ORDER, message, place, help=hint)
+
+
+def _network(spec: JobSpec, normal: NormalForm, site: Site, report: Report) -> str:
+    name = said(said(spec.network).name)
+    if name not in site.networks:
+        meant = near_miss(name, site.networks)
+        hint = f"write `{meant}`" if meant else f"the site `{site.name}` has {', '.join(sorted(site.networks))}"
+        report.add(Code.UNKNOWN_NETWORK, f"there is no network `{name}`", normal.at(("network", "name")), help=hint)
+    return name
