@@ -45,7 +45,7 @@ def in_use(node: Node, pick: random.Random) -> Node:
 
 
 def instances(node: Node, guests: int) -> Iterator[tuple[Node, Demand]]:
-    """On the empty node and on one in use, vCPUs as cores or threads; of any size, or as large as can be but for two."""
+    """On the empty node and on one in use; vCPUs as cores or threads; of any size, or nearly as large as can be."""
     pick = random.Random(1)
     for index in range(DEMANDS):
         here = in_use(node, pick) if index % 2 else node

@@ -72,6 +72,8 @@ class Code(Enum):
     TOO_FEW_PAGES = ("VT0407", "the job needs more huge pages than a node has")
     SKVM_LIMIT = ("VT0408", "the site's I/O manager cannot serve the job")
     CLASS_UNASKABLE = ("VT0409", "the job fits on some nodes only, and the site has no word to ask for them")
+    MAP_UNKNOWN = ("VT0410", "it is not known which CPUs the pinning map will name")
+    TOO_FEW_DEVICES = ("VT0411", "the job needs more devices than a node has")
 
     UNKNOWN_IMAGE = ("VT0501", "the catalogue has no image of that name")
     IMAGE_NOT_BUILT = ("VT0502", "the image is not on this machine")

@@ -202,8 +202,9 @@ def faults(report: Report) -> Iterator[None]:
 
 
 def of_fault(fault: Fault) -> Diagnostic:
-    """Return a Fault of the compilers or the runtime as a finding."""
-    return Diagnostic(Code.by_id(fault.code), fault.message, help=fault.help, detail=fault.detail)
+    """Return a Fault of the compilers or the runtime as a finding; the code of a confined child's may be none."""
+    code = next((code for code in Code if code.id == fault.code), Code.NOT_SAFE)
+    return Diagnostic(code, fault.message, help=fault.help, detail=fault.detail)
 
 
 def _pretty(value: Any) -> str:

@@ -50,8 +50,11 @@ def embed_map(normal: NormalForm, directory: Path, report: Report) -> NormalForm
     if said is None:
         return normal
     file = directory / said
-    if not file.is_file():
-        why = "is not a regular file" if file.exists() else "is not there"
+    try:
+        why = None if file.is_file() else "is not a regular file" if file.exists() else "is not there"
+    except OSError as error:
+        why = f"cannot be looked at: {(error.strerror or str(error)).lower()}"
+    if why is not None:
         hint = "write the map into a file beside the job file, as in `map: [4, 5, 6, 7]`"
         report.add(Code.SCRIPT_FILE, f"`{said}` {why}", normal.at(("pinning", "file")), help=hint)
         return None

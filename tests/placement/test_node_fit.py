@@ -24,6 +24,11 @@ def found(job: JobPlan, node: HostNode) -> list[str]:
     return [short.code.id for short in shortages(job, node)]
 
 
+def mapped(*places: int, vms: int = 1, **changes: Any) -> JobPlan:
+    """A job that has the node to itself, and a map of its CPUs."""
+    return job(map=places, vcpus=len(places) // vms, vms_per_node=vms, exclusive=True, **changes)
+
+
 @MANY
 @given(classes(), jobs())
 def test_a_job_is_refused_or_placed_and_never_both(said: dict[str, Any], job: JobPlan) -> None:
@@ -93,18 +98,19 @@ def test_compact_needs_a_cell() -> None:
 @pytest.mark.parametrize(
     ("asked", "changes", "codes"),
     [
-        (job(map=(0, 1), vcpus=2), {}, []),
-        (job(map=(0, 14), vcpus=2), {}, []),
-        (job(map=(0, 30), vcpus=2), {}, ["VT0402"]),
-        (job(map=(40, 50), vcpus=2), {}, ["VT0402", "VT0402"]),
-        (job(map=(0, 15), vcpus=2), {}, ["VT0405"]),
-        (job(map=(0, 15), vcpus=2), {"vcpu": "thread"}, []),
-        (job(map=(0, 15), vms_per_node=2), {"vcpu": "thread"}, ["VT0405"]),
-        (job(map=(0, 1), vcpus=2), {"host_reserve": {"cores": 1, "memory": "8GiB", "in_slots": True}}, ["VT0404"]),
-        (job(map=(0, 1, 99), vcpus=3), {"host_reserve": {"cores": 1, "memory": "8GiB", "in_slots": True}},
-         ["VT0404", "VT0402"]),
+        (mapped(0, 1), {}, []),
+        (mapped(0, 14), {}, []),
+        (mapped(0, 30), {}, ["VT0402"]),
+        (mapped(40, 50), {}, ["VT0402", "VT0402"]),
+        (mapped(40, 41, 42, 43), {}, ["VT0402", "VT0402", "VT0402"]),
+        (mapped(0, 15), {}, ["VT0405"]),
+        (mapped(0, 15), {"vcpu": "thread"}, []),
+        (mapped(0, 15, vms=2), {"vcpu": "thread"}, ["VT0405"]),
+        (mapped(0, 1), {"host_reserve": {"cores": 1, "memory": "8GiB", "in_slots": True}}, ["VT0404"]),
+        (mapped(0, 1, 99), {"host_reserve": {"cores": 1, "memory": "8GiB", "in_slots": True}}, ["VT0404", "VT0402"]),
     ],
-    ids=["two", "far", "outside", "two outside", "siblings", "siblings of one VM", "siblings of two", "host", "both"],
+    ids=["two", "far", "outside", "two outside", "three are enough", "siblings", "siblings of one VM",
+         "siblings of two", "host", "both"],
 )  # fmt: skip
 def test_a_map_is_followed_or_refused(asked: JobPlan, changes: dict[str, Any], codes: list[str]) -> None:
     """Place 0 of the allotment is CPU 1 where the host's core is not counted; 15 places on is its sibling."""
@@ -113,9 +119,25 @@ def test_a_map_is_followed_or_refused(asked: JobPlan, changes: dict[str, Any], c
 
 def test_a_map_onto_another_jobs_core() -> None:
     node = replace(node_of(DUAL), taken=Claim((2,), (), ()))
-    (short,) = shortages(job(map=(0, 1), vcpus=2), node)
+    (short,) = shortages(mapped(0, 1), node)
     assert short.code is Code.MAP_TAKEN
     assert short.fields == (("pinning", "map", 1),)
+
+
+def test_a_map_where_the_allotment_is_not_known() -> None:
+    """Where a core is one CPU any allotment will do; where it has two, a job that shares the node has no map."""
+    asked = job(map=(0, 1), vcpus=2)
+    assert found(asked, node_of(FLAT)) == []
+    (short,) = shortages(asked, node_of(DUAL))
+    assert (short.code, short.fields[0]) == (Code.MAP_UNKNOWN, ("pinning", "mode"))
+    assert found(asked, replace(node_of(DUAL), allotment_known=True)) == []
+    some = replace(node_of(DUAL), allotment_known=True, allotted=(1, 2, 17), slots=3)
+    assert found(job(map=(0,)), some) == []
+    (short,) = shortages(job(map=(1,)), some)
+    assert (short.code, short.message) == (
+        Code.MAP_TAKEN, "number 1 of the allotment, CPU 2, is of a core that the job was not allotted whole"
+    )  # fmt: skip
+    assert found(job(map=(1,)), replace(some, vcpu="thread")) == []
 
 
 @MANY
@@ -123,7 +145,7 @@ def test_a_map_onto_another_jobs_core() -> None:
 def test_a_map_that_fits_is_followed(said: dict[str, Any], data: st.DataObject) -> None:
     node = node_of(said)
     places = data.draw(st.lists(st.integers(0, len(node.allotted)), min_size=1, max_size=4, unique=True))
-    asked = job(map=tuple(places), vcpus=len(places), io=(0, data.draw(st.integers(0, 1))), memory_bytes=MIB)
+    asked = mapped(*places, io=(0, data.draw(st.integers(0, 1))), memory_bytes=MIB)
     placed = place(asked, node)
     if isinstance(placed, Placed):
         wanted = tuple(node.allotted[at] for at in places)
@@ -147,7 +169,9 @@ def test_limits_of_the_io_manager() -> None:
     nics = [{"name": f"eth{number}", "kind": "nic", "cell": 0} for number in range(3)]
     name = "a node of class `thin`"
     assert skvm(fine) == []
-    assert skvm({"cpus": 33, "memory": "8GiB"}) == [f"VT0408 iocm {name} has 33 CPUs, more than 32"]
+    assert skvm({"cpus": 33, "memory": "8GiB"}) == [f"VT0408 iocm {name} has the CPU 32, higher than 31"]
+    far = {**fine, "cells": [{"id": 0, "cpus": "0-4,40", "memory": "8GiB"}]}
+    assert skvm(far) == [f"VT0408 iocm {name} has the CPU 40, higher than 31"]
     assert skvm({"cpus": 4, "memory": "8GiB"}) == [f"VT0408 iocm {name} has 4 cores, fewer than 5"]
     assert skvm({**fine, "devices": nics}) == [f"VT0408 iocm {name} has 3 adapters to serve, more than 2"]
     assert skvm(fine, exclusive=False) == ["VT0408 batch it works on the whole node, which this job does not ask for"]

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
@@ -189,6 +190,19 @@ def test_a_guest_across_two_cells() -> None:
     assert guest.topology == CpuTopology(2, 7, 1)
 
 
+def test_memory_lies_where_the_vcpus_are_though_one_cell_could_hold_it() -> None:
+    """Seven free cores in the first cell and eight in the second: the guest has its memory in proportion."""
+    asked = job(vcpus=15, memory_bytes=15 * GIB)
+    found = told(asked, node_of(DUAL))
+    assert found is not None
+    first, second = found.guests[0].memory.cells
+    assert [len(cell.vcpus) for cell in (first, second)] == [7, 8]
+    assert [round(cell.memory_bytes / GIB) for cell in (first, second)] == [7, 8]
+    assert first.memory_bytes + second.memory_bytes == asked.memory_bytes
+    laid = {held.cell: held.pages for held in found.claim.memory}
+    assert laid[1] / laid[0] == pytest.approx(8 / 7, rel=0.001)
+
+
 def test_siblings_are_siblings_in_the_guest() -> None:
     found = told(job(vcpus=8), node_of({**DUAL, "vcpu": "thread"}))
     assert found is not None
@@ -207,6 +221,17 @@ def test_io_cores_are_near_the_adapter_and_serve_it() -> None:
     (guest,) = found.guests
     assert guest.pins.emulator == (8, 24)
     assert guest.pins.iothreads == ((8, 24), (8, 24))
+
+
+def test_the_io_core_next_to_the_adapter_works_first() -> None:
+    """The adapter's cell has room for one of them; the other one has a lower number, and waits."""
+    cells = [DUAL["cells"][0], {**DUAL["cells"][1], "cpus": "8,24", "siblings": "8+24"}]
+    found = told(job(io=(1, 2)), node_of({**DUAL, "cpus": 16, "cells": cells}))
+    assert found is not None
+    near, far = found.io.cores
+    assert near == (8, 24)
+    assert far < near
+    assert found.guests[0].pins.emulator == near
 
 
 def test_io_threads_share_the_guests_cores_where_none_works_from_the_start() -> None:

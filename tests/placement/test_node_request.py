@@ -1,5 +1,6 @@
 """What is asked of the batch system: the numbers that the placement will use, and a class on which the job fits."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -64,14 +65,14 @@ def test_a_class_that_gives_fewer_slots_than_it_has() -> None:
     assert isinstance(place(job(vcpus=5), node), Placed)
     (short,) = shortages(job(vcpus=6), node)
     assert short.code is Code.TOO_MANY_CPUS
-    assert [one.code for one in shortages(job(map=(10,)), node)] == [Code.MAP_OUTSIDE]
-    assert shortages(job(map=(9,)), node) == ()
+    assert [one.code for one in shortages(job(map=(10,), exclusive=True), node)] == [Code.MAP_OUTSIDE]
+    assert shortages(job(map=(9,), exclusive=True), node) == ()
 
 
 @MANY
 @given(classes(alike=True), st.data())
 def test_a_map_asks_for_the_cores_that_it_names(said: dict[str, Any], data: st.DataObject) -> None:
-    node = node_of(said)
+    node = replace(node_of(said), allotment_known=True)
     places = data.draw(st.lists(st.integers(0, len(node.allotted) - 1), min_size=1, max_size=4, unique=True))
     asked = job(map=tuple(places), vcpus=len(places), io=(0, data.draw(st.integers(0, 1))))
     use = used(node, asked)

@@ -9,10 +9,10 @@ from tests.placement import checker, oracle
 from tests.placement.instances import instance, large, traits
 from vtorque_spec.placement.engine import solve
 from vtorque_spec.placement.model import Demand, Node, Placement, Refusal
-from vtorque_spec.placement.reasons import fits
+from vtorque_spec.placement.refuse import fits
 from vtorque_spec.placement.room import Room
 
-COUNT = int(os.environ.get("VTORQUE_PLACEMENT_INSTANCES", "1000"))
+COUNT = int(os.environ.get("VTORQUE_PLACEMENT_INSTANCES", "1500"))
 BATCHES = 10
 GIVEN_UP = {1959, 1993, 2290, 2579, 2783, 2869, 3548, 4041, 4044, 4221, 4968, 5808}
 """The first of the instances whose search for the best takes more steps than it may: one in 500."""

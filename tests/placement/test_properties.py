@@ -11,7 +11,7 @@ from vtorque_spec.placement.engine import solve
 from vtorque_spec.placement.model import MIB, Cell, Core, Demand, Mode, Node, Placement, Refusal
 
 MODES: tuple[Mode, ...] = ("auto", "compact", "spread", "none")
-EXAMPLES = int(os.environ.get("VTORQUE_PLACEMENT_INSTANCES", "1000")) // 8
+EXAMPLES = int(os.environ.get("VTORQUE_PLACEMENT_INSTANCES", "1500")) // 8
 settings.register_profile("placement", max_examples=EXAMPLES, deadline=None)
 
 
@@ -111,11 +111,12 @@ def test_ties_go_to_the_lowest(cells: int, cores: int, demand: Demand) -> None:
     assume(isinstance(placed, Placement))
     assert isinstance(placed, Placement)
     own = [core for guest in placed.guests for core in guest.cores]
-    assert [guest.cells for guest in placed.guests] == sorted(guest.cells for guest in placed.guests)
+    if demand.mode != "spread":
+        assert [guest.cells for guest in placed.guests] == sorted(guest.cells for guest in placed.guests)
     used = []
     for cell in found:
         mine = [core for core in cell.cores if core in placed.io or core in own or core in placed.floats]
-        used.append(bool(mine))
+        used.append(bool(mine) or any(cell.id in guest.cells for guest in placed.guests))
         assert mine == list(cell.cores[: len(mine)])
         kept = [core for core in cell.cores if core in placed.io]
         assert kept == list(cell.cores[: len(kept)])

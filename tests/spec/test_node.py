@@ -3,21 +3,24 @@
 import contextlib
 import dataclasses
 import json
+from ipaddress import IPv4Interface
 from pathlib import Path
+from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.spec.helpers import CONTEXT, EXAMPLES, MINIMAL, checked, site
+from vtorque_spec import render
 from vtorque_spec.carrier import decode_user_part
 from vtorque_spec.diagnostics import Report
-from vtorque_spec.driver import check_file, machine_part
+from vtorque_spec.driver import check_file, machine_part, of_fault
 from vtorque_spec.fault import Fault
-from vtorque_spec.node import Needs, bundle_of, check_job, needs_of, plan_job, read_answer
-from vtorque_spec.placement.nodes import node_of_class
+from vtorque_spec.node import Needs, bundle_of, check_job, needs_of, parts_of, plan_job, read_answer
+from vtorque_spec.placement.nodes import node_of_class, node_of_context
 from vtorque_spec.placement.preview import preview_context
-from vtorque_spec.plan import JobPlan, NodeContext
+from vtorque_spec.plan import BridgeNic, Cell, JobPlan, NodeContext, lowest_cores
 from vtorque_spec.site.model import NodeClass
 
 CLASS = {"cpus": 8, "memory": "16GiB"}
@@ -101,11 +104,140 @@ def test_what_a_job_needs_is_asked_first() -> None:
 
 
 @given(st.binary(max_size=200) | st.recursive(st.none() | st.integers() | st.text(), st.lists, max_leaves=9).map(
-    lambda data: json.dumps({"findings": data, "sources": {}, "result": None}).encode()
+    lambda data: json.dumps({"findings": data, "sources": [], "result": None}).encode()
 ))  # fmt: skip
 def test_a_hostile_answer_is_refused_or_harmless(raw: bytes) -> None:
     with contextlib.suppress(Fault):  # any other exception is a defect
         assert read_answer(raw).result is None
+
+
+HOSTILE = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=5,
+)
+"""Anything that JSON can be, and what Python's reader takes for JSON besides."""
+
+
+def almost(**members: st.SearchStrategy[object]) -> st.SearchStrategy[object]:
+    """A mapping whose members are mostly what they should be; seldom one of them, or the whole, is anything."""
+    odd = st.sampled_from(sorted(members)).flatmap(lambda name: st.fixed_dictionaries({**members, name: HOSTILE}))
+    by_chance = {18: odd, 19: HOSTILE}
+    return st.integers(0, 19).flatmap(lambda chance: by_chance.get(chance, st.fixed_dictionaries(members)))
+
+
+TEXT = st.text(max_size=9) | st.sampled_from(["\x1b[2J", "\ud800", "x\ny"])
+NUMBER = st.sampled_from([*range(1, 20), -(2**60), 0, 2**40])
+SPAN = almost(file=st.just("x"), line=NUMBER, column=NUMBER, end_line=NUMBER, end_column=NUMBER)
+RULE = almost(
+    span=SPAN,
+    code=st.none() | TEXT,
+    severity=st.sampled_from(["error", "warning"]),
+    url=st.none() | TEXT,
+    allow_suppress=st.none() | st.booleans(),
+)
+FINDING = almost(
+    code=st.sampled_from(["VT0101"] * 9 + ["XX"]),
+    message=TEXT,
+    span=st.none() | SPAN,
+    notes=st.lists(almost(message=TEXT, span=st.none() | SPAN), max_size=2),
+    help=st.none() | TEXT,
+    detail=st.none() | TEXT,
+    rule=st.none() | RULE,
+)
+ANSWER = almost(
+    findings=st.lists(FINDING, max_size=2),
+    sources=st.lists(almost(file=st.just("x"), lines=st.lists(TEXT, max_size=9)), max_size=2),
+    result=HOSTILE,
+)
+
+
+@settings(max_examples=1000)
+@given(ANSWER)
+def test_an_answer_is_refused_or_can_be_printed(data: object) -> None:
+    """And then it does the terminal no harm, and is no longer than what was told."""
+    raw = json.dumps(data).encode()
+    try:
+        told = read_answer(raw)
+    except Fault as fault:
+        assert fault.code == "VT0914"  # noqa: PT017 - anything else is a defect
+        return
+    shown = render.text(told.findings, told.sources)
+    assert "\x1b" not in shown
+    assert len(shown) < 2000 + 10 * len(raw)
+    for reads in (bundle_of, needs_of, parts_of):
+        with pytest.raises(Fault, match="VT0914"):
+            reads(told)
+
+
+GOOD: dict[str, Any] = {
+    "code": "VT0101", "message": "m", "span": {"file": "x", "line": 1, "column": 1, "end_line": 1, "end_column": 2},
+    "notes": [{"message": "n", "span": None}], "help": None, "detail": None, "rule": None,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"message": 3},
+        {"span": {**GOOD["span"], "line": "x"}},
+        {"span": {**GOOD["span"], "file": 3}},
+        {"span": {**GOOD["span"], "column": -(10**12)}},
+        {"notes": [{"message": 3, "span": None}]},
+        {"detail": 3},
+        {"code": "XX"},
+        {"rule": {"span": GOOD["span"], "code": "\x1b[2J", "severity": "error", "url": None, "allow_suppress": None}},
+    ],
+)
+def test_a_finding_that_could_not_be_printed(odd: dict[str, object]) -> None:
+    def answer(finding: dict[str, object]) -> bytes:
+        return json.dumps({"findings": [finding], "sources": [], "result": None}).encode()
+
+    assert read_answer(answer(GOOD)).findings[0].message == "m"
+    with pytest.raises(Fault, match="VT0914"):
+        read_answer(answer({**GOOD, **odd}))
+
+
+def test_a_fault_of_a_code_that_nobody_knows() -> None:
+    """A confined child may tell one."""
+    found = of_fault(Fault("VT9999", "m", help="h", detail="d"))
+    assert (found.code.id, found.message, found.help, found.detail) == ("VT0914", "m", "h", "d")
+
+
+def test_other_slots_than_vms() -> None:
+    found = checked(MINIMAL + "vms_per_node: 2\n")
+    context = preview(found.job)
+    told = read_answer(
+        plan_job(machine_part(found), site(), CONTEXT, dataclasses.replace(context, slots=context.slots[:1]))
+    )
+    assert [item.code.id for item in told.findings] == ["VT0914"]
+    assert "has 2 VMs" in told.findings[0].message
+
+
+def test_256_vms_have_addresses_of_one_network() -> None:
+    """The compiled network-config of each is in the network of the host's address, and nobody's else."""
+    for vms, prefix in ((1, 24), (253, 24), (254, 23), (256, 23)):
+        cards = [slot.nic for slot in preview(dataclasses.replace(checked(MINIMAL).job, vms_per_node=vms)).slots]
+        assert all(isinstance(card, BridgeNic) for card in cards)
+        own = [IPv4Interface(f"{card.address}/{card.prefix}") for card in cards if isinstance(card, BridgeNic)]
+        (network,) = {one.network for one in own}
+        assert network.prefixlen == prefix
+        taken = {network[0], network[1], network[-1]}
+        assert len({one.ip for one in own} - taken) == vms
+        assert {card.host_address for card in cards if isinstance(card, BridgeNic)} == {str(network[1])}
+
+
+def test_what_the_site_keeps_is_what_root_keeps() -> None:
+    """The rule of the host's cores is one: `lowest_cores`."""
+    cores = ((9, 1), (2, 10), (4, 12))
+    cells = (Cell(0, cores[1:], 0, (), ()), Cell(1, (cores[0],), 0, (), ()))
+    assert lowest_cores(cells, 2) == ((2, 10), (4, 12))
+    assert lowest_cores(cells, 9) == ((2, 10), (4, 12), (9, 1))
+    assert lowest_cores(cells, 0) == ()
+    said = NodeClass.model_validate({**CLASS, "host_reserve": {"cores": 2}})
+    at = dataclasses.replace(site(), node_classes={"thin": said})
+    context = dataclasses.replace(preview(checked(MINIMAL).job), cells=cells, allotted_cpus=(1, 2, 4, 9, 10, 12))
+    assert node_of_context(at, "thin", context).host_cpus == (2, 4, 10, 12)
 
 
 @given(
@@ -114,7 +246,7 @@ def test_a_hostile_answer_is_refused_or_harmless(raw: bytes) -> None:
     )
 )
 def test_a_plan_of_another_shape_is_refused(result: object) -> None:
-    raw = json.dumps({"findings": [], "sources": {}, "result": result}).encode()
+    raw = json.dumps({"findings": [], "sources": [], "result": result}).encode()
     with pytest.raises(Fault, match="VT0914"):
         bundle_of(read_answer(raw))
 

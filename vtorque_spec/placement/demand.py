@@ -34,6 +34,11 @@ def memory_bytes(job: JobPlan) -> int:
     return job.vms_per_node * (job.memory_bytes + beside_bytes(job))
 
 
+def ordinary_bytes(job: JobPlan) -> int:
+    """Return the memory that the job uses outside of its huge pages on each of its nodes."""
+    return job.vms_per_node * beside_bytes(job)
+
+
 def demands(job: JobPlan, node: HostNode) -> Iterator[Demand]:
     """Yield the demand for each page size that the job may have."""
     for page_bytes in page_sizes(job):
@@ -56,25 +61,27 @@ def slots(job: JobPlan, node: HostNode) -> int:
     """
     if job.batch.exclusive:
         return node.all_slots
+    used = used_slots(job, node) if node.alike else min(used_slots(job, node), node.slots)
     listed = max(job.pinning.map, default=-1) + 1
-    return max(used_slots(job, node), listed if node.slot == "thread" else -(-listed // node.threads))
+    return max(used, listed if node.slot == "thread" else -(-listed // node.threads))
 
 
 def used_slots(job: JobPlan, node: HostNode) -> int:
     """Return how many of the batch system's slots the job's cores on a node are.
 
-    Where cores have different numbers of threads, it is the most that they can be, but never more than there are.
+    Where cores have different numbers of threads, it is the most that they can be.
     """
     io = job.iocm.max_cores * (1 if node.slot == "core" else node.threads)
     if job.pinning.mode == "map":
         named = {node.allotted[place] for place in job.pinning.map if place < len(node.allotted)}
-        widths = [len(core) for cell in node.cells for core in cell.cores if named.intersection(core)]
+        cores = [core for cell in node.cells for core in cell.cores if named.intersection(core)]
+        widths = [len(set(core).intersection(node.allotted)) for core in cores]
         used = io + (len(widths) if node.slot == "core" else sum(widths))
     elif job.pinning.mode == "none":  # its guests share cores
         used = io + _guest_slots(job.vcpus * job.vms_per_node, node)
     else:
         used = io + _guest_slots(job.vcpus, node) * job.vms_per_node
-    return used if node.alike else min(used, node.slots)
+    return used
 
 
 def _guest_slots(vcpus: int, node: HostNode) -> int:

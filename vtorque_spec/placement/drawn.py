@@ -2,6 +2,7 @@
 
 from vtorque_spec.placement.fit import Placed
 from vtorque_spec.placement.guests import io_cores
+from vtorque_spec.placement.memory import laid
 from vtorque_spec.placement.nodes import CpuSet, HostNode
 from vtorque_spec.placement.picture import Owner, Picture, PictureCell, PictureCore, PicturePages
 from vtorque_spec.plan import Cell, Flavour, JobPlan, NodeRequest
@@ -22,25 +23,33 @@ def picture(job: JobPlan, node: HostNode, placed: Placed, asked: NodeRequest, fl
     return Picture(
         job=job.name,
         node=node.name,
-        cells=tuple(_cell(cell, node, placed, owners) for cell in node.cells),
+        cells=tuple(
+            _cell(cell, kept, node, placed, owners) for cell, kept in zip(node.cells, node.host_shares, strict=True)
+        ),
         host_memory_bytes=node.host_memory_bytes,
-        reasons=placed.placement.reasons,
+        reasons=(*placed.placement.reasons, *_asked_for(asked)),
         devices_elsewhere=tuple((d.kind, d.name) for d in node.devices if d.cell not in places),
         asked=tuple(words),
         floating=job.pinning.mode == "none",
     )
 
 
-def _cell(cell: Cell, node: HostNode, placed: Placed, owners: "_Owners") -> PictureCell:
+def _asked_for(asked: NodeRequest) -> tuple[str, ...]:
+    why = "not every class that the queue reaches has room, or takes the same numbers"
+    return () if asked.property is None else (f"{asked.property} is asked for: {why}",)
+
+
+def _cell(cell: Cell, host_bytes: int, node: HostNode, placed: Placed, owners: "_Owners") -> PictureCell:
     page = placed.demand.page_bytes
-    guests = enumerate(placed.placement.guests, start=1)
-    held = tuple((number, size) for number, guest in guests for at, size in guest.memory if at == cell.id)
+    guests = enumerate(laid(node, placed), start=1)
+    held = tuple((number, size) for number, lies in guests for at, size in lies if at == cell.id)
     pages = tuple((number, size // page) for number, size in held) if page else ()
     return PictureCell(
         id=cell.id,
         socket=node.sockets.get(cell.id),
         cores=tuple(owners.core(core) for core in cell.cores),
         memory_bytes=cell.memory_bytes,
+        host_memory_bytes=host_bytes,
         used=() if page else held,
         hugepages=tuple(
             PicturePages(size.size_bytes, size.count, pages if size.size_bytes == page else ())

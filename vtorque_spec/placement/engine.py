@@ -6,7 +6,8 @@ from dataclasses import replace
 from vtorque_spec.placement import mapped
 from vtorque_spec.placement.compact import compact
 from vtorque_spec.placement.model import MIB, Core, Demand, Guest, Node, Placement, Refusal
-from vtorque_spec.placement.reasons import fits, reasons, refusal
+from vtorque_spec.placement.reasons import reasons
+from vtorque_spec.placement.refuse import fits, refusal
 from vtorque_spec.placement.room import Bag, Room, Split
 from vtorque_spec.placement.split import split
 from vtorque_spec.placement.spread import spread

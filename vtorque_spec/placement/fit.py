@@ -4,26 +4,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from vtorque_spec.diagnostics import Code
-from vtorque_spec.document import Path
-from vtorque_spec.placement import model
-from vtorque_spec.placement.demand import beside_bytes, demands, memory_bytes, used_slots
+from vtorque_spec.placement import model, skvm
+from vtorque_spec.placement.demand import demands, memory_bytes, ordinary_bytes, used_slots
+from vtorque_spec.placement.devices import too_few_devices
 from vtorque_spec.placement.nodes import HostNode
-from vtorque_spec.placement.reasons import fits, refusal
+from vtorque_spec.placement.pinning_map import misfits
+from vtorque_spec.placement.refuse import fits
+from vtorque_spec.placement.remedy import remedy
 from vtorque_spec.placement.shortage import (
-    CPU_FIELDS,
-    MEMORY_FIELDS,
     Shortage,
-    less_memory,
-    memory_sum,
-    rounded,
     told,
+    too_few_slots,
+    too_little_memory,
+    too_little_ordinary_memory,
 )
 from vtorque_spec.plan import JobPlan
-from vtorque_spec.site.skvm import CPUS_LIMIT, LEAST_CORES, NICS_LIMIT
-from vtorque_spec.units import print_size
-
-_SUMS = (CPU_FIELDS[0], MEMORY_FIELDS[0])
-"""Where two sums may say that the same thing is short; one of them is told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,111 +30,63 @@ class Placed:
 
 
 def shortages(job: JobPlan, node: HostNode) -> tuple[Shortage, ...]:
+    """Return what is short on a node and how to mend it; nothing when the job fits."""
+
+    def lacking(other: JobPlan) -> set[Code]:
+        return {one.code for one in lacks(other, node)}
+
+    return tuple(one if one.help else replace(one, help=remedy(job, one.code, lacking)) for one in lacks(job, node))
+
+
+def lacks(job: JobPlan, node: HostNode) -> tuple[Shortage, ...]:
     """Return what is short on a node; nothing when the job fits. Exact, and without looking for the best place."""
-    found = [*_map(job, node)]
+    found = misfits(job, node)
     room, asked = node.for_engine(), tuple(demands(job, node))
     if not found and not any(fits(room, demand) for demand in asked):
-        nearest = max(asked, key=lambda demand: sum(c.hugepages.get(demand.page_bytes or 0, 0) for c in room.cells))
-        found += told(refusal(room, nearest), nearest, job, node)
-    if not any(short.code in (Code.TOO_MANY_CPUS, Code.NO_CELL) for short in found):
-        found += _slots(job, node)
-    found += [*_memory(job, node), *_skvm(job, node)]
-    first = {short.code if short.fields[0] in _SUMS else short.message: short for short in reversed(found)}
-    return tuple(short for short in found if short in first.values())
+        nearest = max(asked, key=lambda demand: _paged_bytes(room, demand))
+        found += told(room, nearest, job, node)
+    found += _sums(job, node)
+    found += skvm.beyond(job, node)
+    first = {one.key: one for one in reversed(found)}
+    return tuple(one for one in found if first[one.key] is one)
 
 
 def place(job: JobPlan, node: HostNode) -> Placed | tuple[Shortage, ...]:
     """Place a job on a node, or return everything that is short."""
-    short = shortages(job, node)
-    if short:
-        return short
+    if lacks(job, node):
+        return shortages(job, node)
     from vtorque_spec.placement.engine import solve  # who only asks whether it fits does not pay for it
 
     room = node.for_engine()
     for demand in demands(job, node):
         found = solve(room, demand)
         if isinstance(found, model.Placement):
-            return Placed(demand, _lowest_for_io(found) if _by_skvm(job) else found)
+            return Placed(demand, skvm.lowest_for_io(room, demand, found) if skvm.serves(job) else found)
     raise AssertionError("a job that fits was not placed")
 
 
-def _map(job: JobPlan, node: HostNode) -> Iterator[Shortage]:
-    owners = dict.fromkeys(node.taken.cpus, "another job's") | dict.fromkeys(node.host_cpus, "the host's own")
-    vcpu_of: dict[tuple[int, ...], int] = {}
-    core_of = {cpu: core for cell in node.cells for core in cell.cores for cpu in core}
-    for index, place in enumerate(job.pinning.map):
-        field: tuple[Path, ...] = (("pinning", "map", index),)
-        if place >= node.places:
-            most = node.places - 1
-            message = f"the map asks for CPU number {place} of the allotment; on {node.name} they go from 0 to {most}"
-            yield Shortage(Code.MAP_OUTSIDE, message, f"write a number from 0 to {most}", field)
-            continue
-        cpu = node.allotted[place]
-        if cpu in owners:
-            message = f"number {place} of the allotment is the CPU {cpu} of {node.name}, which is {owners[cpu]}"
-            yield Shortage(Code.MAP_TAKEN, message, "name another CPU", field)
-        core = core_of[cpu]
-        other = vcpu_of.setdefault(core, index)
-        same_guest = other // job.vcpus == index // job.vcpus
-        if other != index and not (same_guest and node.vcpu == "thread"):
-            message = f"number {place} of the allotment, CPU {cpu}, is a thread of the core that number "
-            message += f"{job.pinning.map[other]} is of"
-            why = "a vCPU has a whole core here" if node.vcpu == "core" else "two VMs share no core"
-            yield Shortage(Code.MAP_CORE_TWICE, message, f"name a CPU of another core: {why}", field)
+def _sums(job: JobPlan, node: HostNode) -> Iterator[Shortage]:
+    """What the batch system gives jobs of the node, whatever lies where."""
+    if used_slots(job, node) > node.slots and (node.alike or _placed_slots(job, node) > node.slots):
+        yield too_few_slots(job, node)
+    if memory_bytes(job) > node.memory_bytes:
+        yield too_little_memory(job, node)
+    yield from too_few_devices(job, node)
+    if job.hugepages != "none" and ordinary_bytes(job) > node.ordinary_bytes:
+        yield too_little_ordinary_memory(job, node)
 
 
-def _slots(job: JobPlan, node: HostNode) -> Iterator[Shortage]:
-    asked = used_slots(job, node)
-    if asked > node.slots:
-        unit = {"core": "cores", "thread": "CPUs"}[node.slot]
-        message = f"the job takes {asked} {unit}; {node.name} gives jobs {node.slots}"
-        yield Shortage(Code.TOO_MANY_CPUS, message, "lower `vcpus`, `vms_per_node` or the I/O cores", CPU_FIELDS)
+def _placed_slots(job: JobPlan, node: HostNode) -> int:
+    """Where cores have different numbers of threads, the slots of those that the job would be given; 0: of none."""
+    from vtorque_spec.placement.engine import solve
+
+    for demand in demands(job, node):
+        found = solve(node.for_engine(), demand)
+        if isinstance(found, model.Placement):
+            cores = [*found.io, *found.floats, *(core for guest in found.guests for core in guest.cores)]
+            return len(cores) if node.slot == "core" else sum(len(core.cpus) for core in cores)
+    return 0
 
 
-def _memory(job: JobPlan, node: HostNode) -> Iterator[Shortage]:
-    asked = memory_bytes(job)
-    if asked > node.memory_bytes:
-        message = f"{memory_sum(job)}; {node.name} gives jobs {rounded(node.memory_bytes)}"
-        most = node.memory_bytes // job.vms_per_node - beside_bytes(job)
-        yield Shortage(Code.TOO_MUCH_MEMORY, message, less_memory(most), MEMORY_FIELDS)
-    elif job.hugepages != "none":
-        ordinary = sum(cell.memory_bytes for cell in node.for_engine().cells)
-        needed = job.vms_per_node * beside_bytes(job)
-        if needed > ordinary:
-            message = (
-                f"QEMU needs {print_size(needed)} beside the huge pages; {node.name} has {rounded(ordinary)} that "
-                "are in no huge page"
-            )
-            yield Shortage(Code.TOO_MUCH_MEMORY, message, "lower `vms_per_node`", (("vms_per_node",), ("hugepages",)))
-
-
-def _by_skvm(job: JobPlan) -> bool:
-    return job.iocm.mode == "skvm" and job.iocm.max_cores > 0
-
-
-def _lowest_for_io(found: model.Placement) -> model.Placement:
-    """The I/O manager of an sKVM kernel takes the job's lowest cores; its guests, not pinned, have the others."""
-    cores = sorted((*found.io, *found.floats), key=lambda core: core.cpus)
-    return replace(found, io=tuple(cores[: len(found.io)]), floats=tuple(cores[len(found.io) :]))
-
-
-def _skvm(job: JobPlan, node: HostNode) -> Iterator[Shortage]:
-    if not _by_skvm(job):
-        return
-    cores = [core for cell in node.cells for core in cell.cores]
-    cpus = sum(len(core) for core in cores)
-    limits = (
-        (cpus > CPUS_LIMIT, f"{node.name} has {cpus} CPUs, more than {CPUS_LIMIT}"),
-        (len(cores) < LEAST_CORES, f"{node.name} has {len(cores)} cores, fewer than {LEAST_CORES}"),
-        (len(node.nics) > NICS_LIMIT, f"{node.name} has {len(node.nics)} adapters to serve, more than {NICS_LIMIT}"),
-    )
-    cannot = "the site's I/O manager (sKVM) cannot serve this job"
-    for broken, why in limits:
-        if broken:
-            yield Shortage(Code.SKVM_LIMIT, f"{cannot}: {why}", "leave out `iocm`", (("iocm",),))
-    if not job.batch.exclusive:
-        why, help_ = "it works on the whole node, which this job does not ask for", "write `batch: {exclusive: true}`"
-        yield Shortage(Code.SKVM_LIMIT, f"{cannot}: {why}", help_, (("batch", "exclusive"), ("iocm",)))
-    if job.pinning.mode != "none":
-        why = f"it moves the vCPUs itself, so they cannot be pinned (`{job.pinning.mode}`)"
-        yield Shortage(Code.SKVM_LIMIT, f"{cannot}: {why}", "write `pinning: none`", (("pinning", "mode"), ("iocm",)))
+def _paged_bytes(room: model.Node, demand: model.Demand) -> int:
+    return sum(cell.hugepages.get(demand.page_bytes or 0, 0) for cell in room.cells) * (demand.page_bytes or 0)

@@ -1,5 +1,7 @@
 """A flow from askers to cells: who takes how much from which cell, when each may use some of the cells."""
 
+from collections.abc import Sequence
+
 
 class Flow:
     """Pushes amounts into cells of limited room; what was pushed may move among the cells of its asker."""
@@ -11,11 +13,20 @@ class Flow:
 
     def push(self, mask: int, amount: int) -> int:
         """Add an asker that may use the cells of `mask`; returns how much of `amount` it got: the most possible."""
+        return self.top_up(self.add(mask, [0] * len(self.free)), amount)
+
+    def add(self, mask: int, wanted: Sequence[int]) -> int:
+        """Add an asker and give it what it would like best, as far as there is room; returns its number."""
         self.masks.append(mask)
-        self.given.append([0] * len(self.free))
+        self.given.append([min(own, free) for own, free in zip(wanted, self.free, strict=True)])
+        self.free = [free - own for own, free in zip(self.given[-1], self.free, strict=True)]
+        return len(self.masks) - 1
+
+    def top_up(self, asker: int, amount: int) -> int:
+        """Give an asker so much more, moving others where they have a choice; returns how much it got."""
         pushed = 0
         while pushed < amount:
-            step = self._augment(len(self.masks) - 1, amount - pushed)
+            step = self._augment(asker, amount - pushed)
             if not step:
                 break
             pushed += step

@@ -1,6 +1,6 @@
 """A placement without a search, for a demand whose best one is too far to seek: any that fits, with cells near by."""
 
-from vtorque_spec.placement.room import Bag, Room, Split, covers, minus
+from vtorque_spec.placement.room import Bag, Room, Split, by_cores, covers, minus
 
 
 def greedy(room: Room) -> Split:
@@ -18,10 +18,13 @@ def greedy(room: Room) -> Split:
             if any(got):
                 mask |= 1 << place
         near = sorted(range(len(bags)), key=lambda place: (not mask >> place & 1, _far(room, mask, place), place))
-        for place in near:
-            lain[place] = min(left, pages[place])
-            pages[place] -= lain[place]
-            left -= lain[place]
+        wanted = by_cores(room, tuple(part))
+        for most in (wanted, [left] * len(bags)):
+            for place in near:
+                more = min(left, most[place], pages[place])
+                lain[place] += more
+                pages[place] -= more
+                left -= more
         cores.append(tuple(part))
         memory.append(tuple(lain))
     return Split(io, tuple(cores), tuple(memory), "cells")

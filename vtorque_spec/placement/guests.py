@@ -1,13 +1,18 @@
 """What each guest is told of its placement: pins, memory and NUMA cells, topology, I/O threads."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from vtorque_spec.placement import model
 from vtorque_spec.placement.demand import beside_bytes
+from vtorque_spec.placement.devices import assigned
 from vtorque_spec.placement.fit import Placed
+from vtorque_spec.placement.memory import guest_memory, laid
 from vtorque_spec.placement.nodes import CpuSet, HostNode
-from vtorque_spec.plan import CellMemory, Claim, CpuTopology, GuestCell, GuestMemory, IoCores, JobPlan, Pins
+from vtorque_spec.placement.room import nearest
+from vtorque_spec.plan import CellMemory, Claim, CpuTopology, GuestMemory, IoCores, JobPlan, Pins
 
 QUEUES_LIMIT = 16
 """Queues of a disk or a card: one for each vCPU up to here; more cost memory and gain nothing."""
@@ -24,8 +29,11 @@ class GuestPlace:
 
 
 def io_cores(job: JobPlan, node: HostNode, placed: Placed) -> IoCores:
-    """Return the I/O cores in the order in which they are put to work."""
-    cores = tuple(core.cpus for core in placed.placement.io)
+    """Return the I/O cores in the order in which they are put to work: those nearest to the adapters first."""
+    room = node.for_engine()
+    cost = {core.cpus: nearest(cell, room.nic_cells) for cell in room.cells for core in cell.cores}
+    by_distance = job.iocm.mode == "libvirt"  # the manager of an sKVM kernel takes the lowest
+    cores = tuple(sorted((c.cpus for c in placed.placement.io), key=lambda cpus: (by_distance and cost[cpus], cpus)))
     return IoCores(job.iocm.mode, cores, job.iocm.min_cores, node.nics if cores else ())
 
 
@@ -36,11 +44,11 @@ def guest_places(job: JobPlan, node: HostNode, placed: Placed, disks: int) -> tu
     return tuple(
         GuestPlace(
             pins=_pins(guest, io, floats, disks),
-            memory=_memory(job, node, guest, placed),
+            memory=guest_memory(job, node, guest, lies, placed.demand.page_bytes),
             topology=_topology(job, guest, node),
             queues=min(job.vcpus, QUEUES_LIMIT) if io.cores and io.mode == "libvirt" else None,
         )
-        for guest in placed.placement.guests
+        for guest, lies in zip(placed.placement.guests, laid(node, placed), strict=True)
     )
 
 
@@ -48,28 +56,25 @@ def claim(job: JobPlan, node: HostNode, placed: Placed) -> Claim:
     """Return what the job holds of the node: its cores with all their threads, and its memory by cell."""
     found = placed.placement
     cores = (*found.io, *found.floats, *(core for guest in found.guests for core in guest.cores))
-    demand, page = placed.demand, placed.demand.page_bytes
+    page = placed.demand.page_bytes or 1
     held: Counter[tuple[int, int]] = Counter()
-    for guest in found.guests:
-        for cell, size in guest.memory:
-            held[cell, page or 1] += size // (page or 1)
-    if not held:
-        held += _anywhere(node, page or 1, -(-demand.memory_bytes // (page or 1)) * demand.guests)
-    if page:
-        held += _anywhere(node, 1, beside_bytes(job) * demand.guests)
+    for lies in laid(node, placed):
+        for cell, size in lies:
+            held[cell, page] += size // page
+    if page > 1:
+        held += _beside(node, beside_bytes(job) * job.vms_per_node)
     memory = tuple(CellMemory(cell, size, count) for (cell, size), count in sorted(held.items()))
-    return Claim(_cpus(cores), memory, ())
+    spans = [[cell for cell, _ in lies] for lies in laid(node, placed)]
+    devices = (name for own in assigned(job.devices, node, spans) for name in own)
+    return Claim(_cpus(cores), memory, tuple(sorted(devices)))
 
 
-def _anywhere(node: HostNode, page_bytes: int, pages: int) -> Counter[tuple[int, int]]:
-    """Memory that is bound to no cell is taken from those that have the most."""
-    room = {
-        c.id: c.memory_bytes if page_bytes == 1 else c.hugepages.get(page_bytes, 0) for c in node.for_engine().cells
-    }
+def _beside(node: HostNode, amount: int) -> Counter[tuple[int, int]]:
+    """What QEMU has beside huge pages is bound to no cell: it is counted in those that have the most."""
     held: Counter[tuple[int, int]] = Counter()
-    for cell in sorted(room, key=lambda cell: (-room[cell], cell)):
-        held[cell, page_bytes] = min(pages, room[cell])
-        pages -= held[cell, page_bytes]
+    for cell in sorted(node.for_engine().cells, key=lambda cell: (-cell.memory_bytes, cell.id)):
+        held[cell.id, 1] = min(amount, cell.memory_bytes)
+        amount -= held[cell.id, 1]
     return +held
 
 
@@ -87,56 +92,19 @@ def _pins(guest: model.Guest, io: IoCores, floats: CpuSet, disks: int) -> Pins:
     )
 
 
-def _memory(job: JobPlan, node: HostNode, guest: model.Guest, placed: Placed) -> GuestMemory:
-    page = placed.demand.page_bytes
-    nodeset = tuple(cell for cell, _ in guest.memory)
-    own = _own_memory(guest.memory, job.memory_bytes)
-    cells = _guest_cells(node, guest, own) if len(own) > 1 else ()
-    return GuestMemory(job.memory_bytes, nodeset, cells, page, node.lock_memory)
-
-
-def _own_memory(memory: tuple[tuple[int, int], ...], own_bytes: int) -> dict[int, int]:
-    """Take what QEMU has beside the guest's own memory from the largest shares."""
-    left = dict(memory)
-    beside = sum(left.values()) - own_bytes
-    while beside > 0 and left:
-        cell = max(left, key=lambda cell: (left[cell], -cell))
-        taken = min(beside, left[cell])
-        left[cell] -= taken
-        beside -= taken
-        if not left[cell]:
-            del left[cell]
-    return left
-
-
-def _guest_cells(node: HostNode, guest: model.Guest, own: dict[int, int]) -> tuple[GuestCell, ...]:
-    """Mirror the host's cells in which the guest has memory; a vCPU elsewhere belongs to the nearest of them."""
-    home = {cpu: cell for cell in node.cells for core in cell.cores for cpu in core}
-    place = {cell.id: index for index, cell in enumerate(node.cells)}
-    vcpus: dict[int, list[int]] = {cell: [] for cell in own}
-    for vcpu, cpu in enumerate(guest.pins):
-        there = home[cpu]
-        distances = there.distances or tuple(10 if cell is there else 20 for cell in node.cells)
-        vcpus[min(own, key=lambda cell: (distances[place[cell]], cell))].append(vcpu)
-    known = all(node.cells[place[cell]].distances for cell in own)
-    return tuple(
-        GuestCell(
-            cell, tuple(vcpus[cell]), own[cell],
-            tuple(node.cells[place[cell]].distances[place[other]] for other in sorted(own)) if known else (),
-        )
-        for cell in sorted(own)
-    )  # fmt: skip
-
-
 def _topology(job: JobPlan, guest: model.Guest, node: HostNode) -> CpuTopology:
     """The guest sees siblings where its vCPUs are siblings, all cores alike; and a socket for each cell it spans."""
-    pinned = set(guest.pins)
-    widths = {len(pinned.intersection(core.cpus)) for core in guest.cores}
-    threads = widths.pop() if len(widths) == 1 else 1
+    threads = _even_runs([core.cpus for cpu in guest.pins for core in guest.cores if cpu in core.cpus])
     home = {cpu: cell.id for cell in node.cells for core in cell.cores for cpu in core}
-    loads = set(Counter(home[cpu] for cpu in guest.pins).values())
-    sockets = len({home[cpu] for cpu in guest.pins}) if len(loads) == 1 else 1
+    per_cell = _even_runs([home[cpu] for cpu in guest.pins])
+    sockets = job.vcpus // per_cell if per_cell > 1 else 1
     return CpuTopology(sockets, job.vcpus // threads // sockets, threads)
+
+
+def _even_runs(owners: Sequence[object]) -> int:
+    """How many neighbours have the same owner, as many of each and all of one's together; 1 where that is not so."""
+    runs = [len(list(run)) for _, run in groupby(owners)]
+    return runs[0] if len(set(runs)) == 1 and len(runs) == len(set(owners)) else 1
 
 
 def _cpus(cores: tuple[model.Core, ...]) -> CpuSet:

@@ -13,7 +13,8 @@ The rules of a placement, which the engine keeps and the tests' oracle states ag
 * `compact`: each guest spans one cell. `auto`: fewest cells spanned (summed over the guests), then least distance:
   summed over guests and over the pairs {a, b} of cells that a guest spans, d(a,b) + d(b,a).
 * `spread`: the cell with the most cores of guests has as few of them as can be. Where cores are alike, each guest's
-  share of a cell differs by at most one core from another's; with several widths that is only approached.
+  share of a cell differs by at most one core from another's; with several widths that is only approached. A guest's
+  memory lies as its cores do, as far as there is room.
 * `none`: the guests are not pinned. They float over the cores that `auto` would give to one guest with all their vCPUs
   and no memory; the memory of the node suffices for all and is not bound to cells.
 * `map`: the job names a CPU for each vCPU. No two guests share a core, with `smt="cores"` no two vCPUs; I/O takes whole
@@ -125,8 +126,6 @@ class Term:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why nothing fits. `fits`: member of Demand -> the nearest value that, alone changed, would fit."""
+    """Why nothing fits."""
 
     terms: tuple[Term, ...]
-    fits: Mapping[str, int | str]
-    sentences: tuple[str, ...]

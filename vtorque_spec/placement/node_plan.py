@@ -40,6 +40,9 @@ def plan_node(job: JobPlan, context: NodeContext, node: HostNode) -> NodePlan | 
 
     `node` is what the site and the context make of the machine (`nodes.node_of_context`).
     """
+    if len(context.slots) != job.vms_per_node:
+        message = f"the job has {job.vms_per_node} VMs, and {context.node} made ready for {len(context.slots)}"
+        raise Fault("VT0914", message)
     _check_lane(job, context, node)
     _check_mounts(job, context.login)
     notes: list[str] = []

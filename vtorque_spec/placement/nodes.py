@@ -6,7 +6,7 @@ from itertools import accumulate
 from typing import Literal
 
 from vtorque_spec.placement import model
-from vtorque_spec.plan import Cell, Claim, Device, NodeContext, Pages
+from vtorque_spec.plan import Cell, Claim, Device, NodeContext, Pages, lowest_cores
 from vtorque_spec.site import Site
 from vtorque_spec.site.model import NodeClass
 from vtorque_spec.units import SIZE_UNITS
@@ -41,6 +41,7 @@ class HostNode:
     lock_memory: bool
     nics: tuple[str, ...]
     sockets: Mapping[int, int]
+    allotment_known: bool = False
     taken: Claim = NOTHING
     usable_cells: tuple[int, ...] | None = None
 
@@ -65,6 +66,16 @@ class HostNode:
         return self.fewest_threads == self.threads
 
     @property
+    def ordinary_bytes(self) -> int:
+        """The memory in no huge page that the job may use."""
+        return sum(cell.memory_bytes for cell in self.for_engine().cells)
+
+    @property
+    def host_shares(self) -> list[int]:
+        """The bytes of each cell's ordinary memory that the host keeps."""
+        return _shared_out(self.host_memory_bytes, [cell.memory_bytes for cell in self.cells])
+
+    @property
     def all_slots(self) -> int:
         """What the batch system counts for the whole node."""
         kept = len(self.host_cpus) if self.slot == "thread" else len(self.host)
@@ -79,8 +90,7 @@ class HostNode:
         """Return what the job may use: allotted, not the host's, not another job's."""
         usable = set(self.allotted).difference(self.host_cpus, self.taken.cpus)
         nic_cells = sorted({d.cell for d in self.devices if d.name in self.nics and d.cell is not None})
-        reserve = _shared_out(self.host_memory_bytes, [cell.memory_bytes for cell in self.cells])
-        cells = tuple(self._cell(cell, usable, kept) for cell, kept in zip(self.cells, reserve, strict=True))
+        cells = tuple(self._cell(cell, usable, kept) for cell, kept in zip(self.cells, self.host_shares, strict=True))
         return model.Node(self.name, cells, tuple(nic_cells), tuple(model.Core(core) for core in self.host))
 
     def _cell(self, cell: Cell, usable: set[int], reserve_bytes: int) -> model.Cell:
@@ -100,8 +110,7 @@ def node_of_class(site: Site, name: str) -> HostNode:
     """Return a node of a class of the site with nothing else on it, all of it allotted."""
     said = site.node_classes[name]
     cells, devices = _described(said)
-    host = _host_cores(said, cells) if said.cells or said.topology else ()
-    return _node(site, said, f"a node of class `{name}`", cells, devices, host, None)
+    return _node(site, said, f"a node of class `{name}`", cells, devices, _host_cores(said, cells), None)
 
 
 def node_of_context(site: Site, name: str, context: NodeContext) -> HostNode:
@@ -120,9 +129,12 @@ def _node(
     every = tuple(sorted(cpu for cell in cells for core in cell.cores for cpu in core if in_slots or cpu not in own))
     slots = _slots(said, cells, host)
     if context is not None:
-        every = tuple(sorted(cpu for cpu in context.allotted_cpus if in_slots or cpu not in own))
+        counted = context.allotted_slots is not None  # then the job has some of those that nobody has
+        gone = {*(() if in_slots else own), *(context.taken.cpus if counted else ())}
+        every = tuple(sorted(set(context.allotted_cpus) - gone))
         usable = set(every) - own
-        there = len(usable) if (said.slot or "thread") == "thread" else _whole(cells, usable)
+        cores = _touched(cells, usable, whole=said.vcpu != "thread")
+        there = cores if said.slot == "core" else len(usable)
         slots = there if context.allotted_slots is None else context.allotted_slots
     return HostNode(
         name=name,
@@ -139,6 +151,7 @@ def _node(
         lock_memory=bool(said.lock_memory),
         nics=_nics(site, devices),
         sockets={cell.id: cell.socket for cell in said.cells or () if cell.socket is not None},
+        allotment_known=context is not None,
         taken=NOTHING if context is None else context.taken,
         usable_cells=None if context is None else context.advised_cells,
     )
@@ -147,12 +160,13 @@ def _node(
 def _described(said: NodeClass) -> tuple[tuple[Cell, ...], tuple[Device, ...]]:
     """What the site says of a class; without cells it is one cell, without a topology each CPU is a core."""
     if not said.cells:
-        threads, cpus = (said.topology.threads, said.topology.cpus) if said.topology else (1, said.cpus)
+        kept = (said.host_reserve.cores, said.host_reserve.memory or 0) if said.host_reserve else (0, 0)
+        built = said.topology
+        threads, cpus = (built.threads, built.cpus) if built else (1, said.cpus + kept[0])
         cores = cpus // threads
         one = tuple(tuple(core + cores * thread for thread in range(threads)) for core in range(cores))
-        reserve = (said.host_reserve.memory or 0) if said.host_reserve else 0
         devices = tuple(Device(device.name, device.kind, 0) for device in said.devices or ())
-        return (Cell(0, one, said.memory + reserve, (), ()),), devices
+        return (Cell(0, one, said.memory + kept[1], (), ()),), devices
     from vtorque_spec.site.probe.machine import HUGEPAGE_BYTES, machine_of
 
     machine = machine_of(said)
@@ -166,8 +180,7 @@ def _described(said: NodeClass) -> tuple[tuple[Cell, ...], tuple[Device, ...]]:
 
 
 def _host_cores(said: NodeClass, cells: tuple[Cell, ...]) -> tuple[CpuSet, ...]:
-    count = said.host_reserve.cores if said.host_reserve else 0
-    return tuple(sorted(core for cell in cells for core in cell.cores)[:count])
+    return lowest_cores(cells, said.host_reserve.cores if said.host_reserve else 0)
 
 
 def _slots(said: NodeClass, cells: tuple[Cell, ...], host: tuple[CpuSet, ...]) -> int:
@@ -178,8 +191,10 @@ def _slots(said: NodeClass, cells: tuple[Cell, ...], host: tuple[CpuSet, ...]) -
     return sum(cpus <= said.cpus for cpus in accumulate(len(core) for core in cores))
 
 
-def _whole(cells: tuple[Cell, ...], cpus: set[int]) -> int:
-    return sum(cpus.issuperset(core) for cell in cells for core in cell.cores)
+def _touched(cells: tuple[Cell, ...], cpus: set[int], *, whole: bool) -> int:
+    """How many cores the CPUs are of; with `whole` those of which none is missing."""
+    cores = [core for cell in cells for core in cell.cores]
+    return sum(cpus.issuperset(core) if whole else not cpus.isdisjoint(core) for core in cores)
 
 
 def _nics(site: Site, devices: Iterable[Device]) -> tuple[str, ...]:
@@ -190,10 +205,10 @@ def _nics(site: Site, devices: Iterable[Device]) -> tuple[str, ...]:
 
 
 def _shared_out(amount: int, room: list[int]) -> list[int]:
-    """Take an amount from all cells in proportion to what they have; what rounding leaves comes from the largest."""
+    """Take bytes from all cells in proportion to what they have, in whole MiB; the rest comes from the largest."""
     whole = sum(room)
     amount = min(amount, whole)
-    taken = [amount * own // whole if whole else 0 for own in room]
+    taken = [amount * own // whole // MIB * MIB if whole else 0 for own in room]
     if room:
         taken[room.index(max(room))] += amount - sum(taken)
     return taken

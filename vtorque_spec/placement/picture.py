@@ -30,13 +30,14 @@ class PicturePages:
 class PictureCell:
     """A NUMA cell. `used` holds (guest, bytes) of the `memory_bytes`, which are those outside of huge pages.
 
-    `devices` holds (kind, name).
+    `host_memory_bytes` of them are the host's. `devices` holds (kind, name).
     """
 
     id: int
     socket: int | None
     cores: tuple[PictureCore, ...]
     memory_bytes: int
+    host_memory_bytes: int
     used: tuple[tuple[int, int], ...]
     hugepages: tuple[PicturePages, ...]
     devices: tuple[tuple[str, str], ...]

@@ -29,12 +29,14 @@ def preview_context(job: JobPlan, node_class: str, node: HostNode) -> NodeContex
         devices=node.devices,
         allotted_cpus=node.allotted,
         allotted_slots=None,
+        slot=node.slot,
+        host_cpus=node.host_cpus,
         allotted_memory_bytes=node.memory_bytes,
         taken=NOTHING,
         advised_cells=None,
         login=Login("user", 1000, (Group("user", 1000),), "/home/user", "ssh-ed25519 PREVIEW-LOGIN-KEY"),
         images=(_image(job),),
-        slots=tuple(_slot(index) for index in range(job.vms_per_node)),
+        slots=tuple(_slot(index, job.vms_per_node) for index in range(job.vms_per_node)),
         spool=f"/var/lib/vtorque/jobs/{JOB_ID}",
     )
 
@@ -47,12 +49,15 @@ def _image(job: JobPlan) -> ImageFiles:
     )
 
 
-def _slot(index: int) -> Slot:
+def _slot(index: int, vms: int) -> Slot:
+    """The host is the network's first address, the VMs follow."""
+    prefix = min(24, 32 - (vms + 2).bit_length())
+    address = f"10.213.{(index + 2) // 256}.{(index + 2) % 256}"
     return Slot(
         index=index,
         uuid=f"00000000-0000-4000-8000-{index:012d}",
         hostname=f"vpreview-{index}",
         nonce=f"PREVIEW-NONCE-{index}",
         host_key=HostKey("PREVIEW-HOST-KEY, made on the node\n", "ssh-ed25519 PREVIEW-HOST-KEY"),
-        nic=BridgeNic("bridge", f"52:54:00:00:00:{index:02x}", "vt-preview", f"10.213.0.{2 + index}", "10.213.0.1", 24),
+        nic=BridgeNic("bridge", f"52:54:00:00:00:{index:02x}", "vt-preview", address, "10.213.0.1", prefix),
     )

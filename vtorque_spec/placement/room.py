@@ -1,8 +1,9 @@
 """A demand on a node as numbers: per cell the cores by width and the pages; how many guests a set of cells can hold."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from math import gcd
 from typing import Literal
 
 from vtorque_spec.placement.model import MIB, Cell, Core, Demand, Node
@@ -61,7 +62,7 @@ class Room:
         self.pages = [cell_pages(cell, demand) for cell in self.cells]
         self.simple = len(self.widths) <= 1 and self.bags == self.whole
         self.share = -(-demand.vcpus // self.widths[0]) if self.widths else 1
-        self.io_cost = [_nearest(cell, node.nic_cells) for cell in self.cells]
+        self.io_cost = [nearest(cell, node.nic_cells) for cell in self.cells]
         self.between = [[between(a, b) + between(b, a) for b in self.cells] for a in self.cells]
         self.steps = Steps(0)
         self.threads = [sum(w * n for w, n in zip(self.widths, bag, strict=True)) for bag in self.bags]
@@ -164,6 +165,12 @@ def usable_cores(cell: Cell, demand: Demand) -> list[Core]:
     return sorted(usable, key=lambda core: core.cpus[0])
 
 
+def by_cores(room: "Room", cores: Sequence[Bag]) -> list[int]:
+    """The pages of a guest in the cells that its cores are in, as many to each core."""
+    counts = [sum(bag) for bag in cores]
+    return [room.need_pages * count // sum(counts) for count in counts]
+
+
 def cell_pages(cell: Cell, demand: Demand) -> int:
     """How many pages, or MiB, a cell has."""
     return cell.memory_bytes // MIB if demand.page_bytes is None else cell.hugepages.get(demand.page_bytes, 0)
@@ -174,7 +181,8 @@ def between(one: Cell, other: Cell) -> int:
     return one.distances.get(other.id, 10 if one.id == other.id else 20)
 
 
-def _nearest(cell: Cell, nic_cells: tuple[int, ...]) -> int:
+def nearest(cell: Cell, nic_cells: tuple[int, ...]) -> int:
+    """The distance of a cell to the nearest of those with adapters; 0 where there are none."""
     found = (cell.distances.get(nic, 10 if nic == cell.id else 20) for nic in nic_cells)
     return min(found, default=0)
 
@@ -211,10 +219,19 @@ def _patterns(bag: Bag, widths: Bag, threads: int) -> Iterator[Bag]:
     """All sets of cores with exactly so many threads; those with most cores of the first kinds come first."""
     if not threads:
         yield (0,) * len(bag)
-    elif sum(width * count for width, count in zip(widths, bag, strict=True)) >= threads:
+    elif _may_sum(bag, widths, threads):
         for count in range(min(bag[0], threads // widths[0]), -1, -1):
             for rest in _patterns(bag[1:], widths[1:], threads - count * widths[0]):
                 yield (count, *rest)
+
+
+def _may_sum(bag: Bag, widths: Bag, threads: int) -> bool:
+    total, step = 0, 0
+    for width, count in zip(widths, bag, strict=True):
+        if count:
+            total += width * count
+            step = gcd(step, width)
+    return total >= threads and threads % step == 0
 
 
 def minus(bag: Bag, taken: Bag) -> Bag:

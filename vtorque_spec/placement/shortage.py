@@ -1,106 +1,178 @@
-"""What is short, in the words of the job file: the sum, what the node has, and what would fit."""
+"""What is short, in the words of the job file: the sum, and what the node has."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from vtorque_spec.diagnostics import Code
 from vtorque_spec.document import Path
 from vtorque_spec.placement import model
-from vtorque_spec.placement.demand import GUEST_OVERHEAD_BYTES, beside_bytes, memory_bytes
+from vtorque_spec.placement.demand import GUEST_OVERHEAD_BYTES, memory_bytes, ordinary_bytes, used_slots
 from vtorque_spec.placement.nodes import HostNode
+from vtorque_spec.placement.refuse import refusal
 from vtorque_spec.plan import JobPlan
-from vtorque_spec.units import print_size
+from vtorque_spec.units import SIZE_UNITS, print_size
 
-CPU_FIELDS: tuple[Path, ...] = (("vcpus",), ("vms_per_node",), ("iocm",))
 MEMORY_FIELDS: tuple[Path, ...] = (("memory",), ("vms_per_node",))
 
-_FIELD_OF = {"guests": "vms_per_node", "vcpus": "vcpus", "mode": "pinning"}
+_GIB = SIZE_UNITS["GiB"]
 
 
 @dataclass(frozen=True, slots=True)
 class Shortage:
-    """Why the job does not fit. `fields` of the job say so; the first that the job file has is the place."""
+    """Why the job does not fit. `fields` of the job say so; the first that the job file has is the place.
+
+    `help` is None where it is left to `remedy` to look for values that fit.
+    """
 
     code: Code
     message: str
     help: str | None
     fields: tuple[Path, ...]
 
+    @property
+    def key(self) -> object:
+        """What of two that say the same is alike: sums of CPUs and of memory may be short in several ways."""
+        alike = {Code.TOO_MANY_CPUS: "CPUs", Code.NO_CELL: "CPUs", Code.TOO_MUCH_MEMORY: "memory"}
+        return alike.get(self.code, self.message)
 
-def told(why: model.Refusal, demand: model.Demand, job: JobPlan, node: HostNode) -> Iterator[Shortage]:
-    """Yield an engine's refusal term by term."""
-    would_fit = _would_fit(why.fits, demand, job)
-    for term in why.terms:
+
+def told(room: model.Node, demand: model.Demand, job: JobPlan, node: HostNode) -> Iterator[Shortage]:
+    """Yield what the engine lacks for a demand that does not fit, term by term."""
+    for term in refusal(room, demand).terms:
         if term.what == "memory" and demand.page_bytes:
-            yield _pages(term, demand, would_fit, node)
+            yield Shortage(Code.TOO_FEW_PAGES, _page_sum(term, demand, node), None, (("hugepages",), *MEMORY_FIELDS))
         elif term.what == "memory":
-            message = f"{memory_sum(job)}; {node.name} has {rounded(term.have)}"
-            yield Shortage(Code.TOO_MUCH_MEMORY, message, would_fit, MEMORY_FIELDS)
+            message = f"{memory_sum(job)}; {_has(node, term.have)}"
+            yield Shortage(Code.TOO_MUCH_MEMORY, message, None, MEMORY_FIELDS)
         elif term.what == "guests":
-            what = f"a cell of {node.name}" if demand.mode == "compact" else f"whole cores of {node.name}"
-            message = f"only {term.have} of the {term.needed} VMs find {what} with room for them"
-            if term.needed == 1:
-                message = f"the VM does not find {what} with room for it"
-            yield Shortage(Code.NO_CELL, message, would_fit, (("pinning", "mode"), *CPU_FIELDS))
+            message = _cell_sum(term, demand, job, room, node) or _core_sum(term, demand, room, node)
+            yield Shortage(Code.NO_CELL, message, None, (("pinning", "mode"), *_cpu_fields(demand)))
         else:
-            message = f"{_cpu_sum(term, demand, node)}; {node.name} has {term.have}"
-            yield Shortage(Code.TOO_MANY_CPUS, message, would_fit, CPU_FIELDS)
+            yield Shortage(Code.TOO_MANY_CPUS, _cpu_sum(term, demand, node), None, _cpu_fields(demand))
+
+
+def too_few_slots(job: JobPlan, node: HostNode) -> Shortage:
+    """The job takes more than the batch system gives jobs of the node."""
+    unit = {"core": "core", "thread": "CPU"}[node.slot]
+    message = f"the job takes {_count(used_slots(job, node), unit)}; {node.name} has {node.slots} for jobs"
+    fields: tuple[Path, ...] = (("vcpus",), ("vms_per_node",), ("iocm",))
+    return Shortage(Code.TOO_MANY_CPUS, message, None, fields)
+
+
+def too_little_memory(job: JobPlan, node: HostNode) -> Shortage:
+    """The job takes more memory than jobs of the node are given."""
+    message = f"{memory_sum(job)}; {node.name} has {shown(node.memory_bytes)} for jobs"
+    return Shortage(Code.TOO_MUCH_MEMORY, message, None, MEMORY_FIELDS)
+
+
+def too_little_ordinary_memory(job: JobPlan, node: HostNode) -> Shortage:
+    """What QEMU needs beside the huge pages is not there."""
+    message = f"QEMU takes {_needed(ordinary_bytes(job))} beside the huge pages; {_has(node, node.ordinary_bytes)}"
+    return Shortage(Code.TOO_MUCH_MEMORY, message, None, (("vms_per_node",), ("hugepages",)))
 
 
 def memory_sum(job: JobPlan) -> str:
     """Return how the memory that a job takes of a node adds up."""
-    parts = [print_size(job.memory_bytes), f"{print_size(GUEST_OVERHEAD_BYTES)} for QEMU"]
-    if job.shared_memory_bytes:
-        parts.append(f"{print_size(-(-job.shared_memory_bytes // job.vms_per_node))} of what the VMs share")
-    if job.root_disk_in_ram:
-        parts.append(f"{print_size(job.root_disk_bytes)} of disk in memory")
-    each = " + ".join(parts)
+    each = _guest_sum(job)
     each = each if job.vms_per_node == 1 else f"({each}) x {job.vms_per_node}"
-    return f"{each} = {print_size(memory_bytes(job))} of memory"
+    return f"{each} = {_needed(memory_bytes(job))} of memory"
 
 
-def less_memory(most_bytes: int) -> str:
-    """Return how to ask for no more than that for each VM."""
-    return f"write `memory: {rounded(most_bytes)}` or less" if most_bytes >= model.MIB else "no guest is so small"
+def shown(size_bytes: int, *, up: bool = False) -> str:
+    """Return a size for the eye: in GiB with two digits where it is as large, in MiB below; rounded down, or up."""
+    if size_bytes < model.MIB:
+        return print_size(size_bytes)
+    unit, steps = (_GIB, 100) if size_bytes >= _GIB else (model.MIB, 1)
+    counted = -(-size_bytes * steps // unit) if up else size_bytes * steps // unit
+    return f"{counted / steps:.2f}".rstrip("0").rstrip(".") + ("GiB" if unit == _GIB else "MiB")
 
 
-def rounded(size_bytes: int) -> str:
-    """Return a size in whole MiB, rounded down, where it is as large as that."""
-    return print_size(size_bytes // model.MIB * model.MIB if size_bytes >= model.MIB else size_bytes)
+def _needed(size_bytes: int) -> str:
+    """So that what is needed is more than what is there to the eye too."""
+    return shown(size_bytes, up=True)
+
+
+def _has(node: HostNode, size_bytes: int) -> str:
+    beside = sum(size.size_bytes * size.count for cell in node.cells for size in cell.hugepages)
+    return f"{node.name} has {shown(size_bytes)}" + (f" outside of huge pages ({shown(beside)})" if beside else "")
+
+
+def _guest_sum(job: JobPlan) -> str:
+    parts = [shown(job.memory_bytes), f"{print_size(GUEST_OVERHEAD_BYTES)} for QEMU"]
+    if job.shared_memory_bytes:
+        parts.append(f"{shown(-(-job.shared_memory_bytes // job.vms_per_node))} of what the VMs share")
+    if job.root_disk_in_ram:
+        parts.append(f"{shown(job.root_disk_bytes)} of disk in memory")
+    return " + ".join(parts)
 
 
 def _cpu_sum(term: model.Term, demand: model.Demand, node: HostNode) -> str:
     """`14 vCPUs x 2 + 4 I/O + 1 host = 33 cores`; of threads, those of the guests alone."""
-    vcpus = _count(demand.vcpus, "vCPU") + (f" x {demand.guests}" if demand.guests > 1 else "")
-    kept = [f"{demand.io_cores} I/O"] if demand.io_cores else []
-    kept += [f"{len(node.host)} host"] if node.host else []
+    kept = _kept(demand, node)
     if term.what == "threads":
-        beside = f" beside {' + '.join(kept)} cores" if kept else ""
-        return f"{vcpus} = {_count(term.needed, 'thread')}{beside}"
-    parts = [*([vcpus] if demand.smt == "cores" else []), *kept]
-    return f"{' + '.join(parts)} = {_count(term.needed, 'core')}"
+        cores = "cores" if demand.io_cores + len(node.host) > 1 else "core"
+        beside = f" beside {' + '.join(kept)} {cores}" if kept else ""
+        return f"{_vcpus(demand)} = {_count(term.needed, 'thread')}; {node.name} has {term.have}{beside}"
+    parts = [*([_vcpus(demand)] if demand.smt == "cores" else []), *kept]
+    whole = "" if demand.smt == "cores" else "whole "
+    return f"{' + '.join(parts)} = {_count(term.needed, whole + 'core')}; {node.name} has {term.have}"
 
 
-def _pages(term: model.Term, demand: model.Demand, would_fit: str | None, node: HostNode) -> Shortage:
+def _kept(demand: model.Demand, node: HostNode) -> list[str]:
+    io = [f"{demand.io_cores} I/O"] if demand.io_cores else []
+    return [*io, *([f"{len(node.host)} host"] if node.host else [])]
+
+
+def _vcpus(demand: model.Demand) -> str:
+    return _count(demand.vcpus, "vCPU") + (f" x {demand.guests}" if demand.guests > 1 else "")
+
+
+def _page_sum(term: model.Term, demand: model.Demand, node: HostNode) -> str:
     size = demand.page_bytes or 1
     each = -(-demand.memory_bytes // size)
     asked = f"{each} x {demand.guests} = {each * demand.guests}" if demand.guests > 1 else str(each)
-    message = f"the memory takes {asked} huge pages of {print_size(size)}; {node.name} has {term.have // size}"
-    return Shortage(Code.TOO_FEW_PAGES, message, would_fit, (("hugepages",), *MEMORY_FIELDS))
+    pages = "page" if asked == "1" else "pages"
+    return f"the memory takes {asked} huge {pages} of {print_size(size)}; {node.name} has {term.have // size}"
 
 
-def _would_fit(found: Mapping[str, int | str], demand: model.Demand, job: JobPlan) -> str | None:
-    words = []
-    for name, value in found.items():
-        if name == "io_cores" and isinstance(value, int):
-            least = f"min_cores: {value}, " if value < job.iocm.min_cores else ""
-            words.append(f"`iocm: {{{least}max_cores: {value}}}`" if value else "`iocm: false`")
-        elif name == "memory_bytes" and isinstance(value, int):
-            own = value if demand.page_bytes else value - beside_bytes(job)
-            words += [f"`memory: {rounded(own)}`"] if own >= model.MIB else []
-        else:
-            words.append(f"`{_FIELD_OF[name]}: {value}`")
-    return "it fits with " + ", or with ".join(words) if words else None
+def _cell_sum(term: model.Term, demand: model.Demand, job: JobPlan, room: model.Node, node: HostNode) -> str | None:
+    """For guests that want a cell each: a guest against the largest cell, or how many find one."""
+    if demand.mode != "compact":
+        return None
+    threads = demand.smt == "threads"
+    cores = max(sum(len(core.cpus) if threads else not core.partial for core in cell.cores) for cell in room.cells)
+    memory = max(cell.memory_bytes for cell in room.cells)
+    if demand.vcpus > cores:
+        takes = f"{_take(demand)} {_count(demand.vcpus, 'thread' if threads else 'core')}"
+        return f"{takes} of one cell; the largest of {node.name} has {cores}"
+    if not demand.page_bytes and demand.memory_bytes > memory:
+        need = f"{_guest_sum(job)} = {_needed(demand.memory_bytes)}"
+        return f"{need} of one cell's memory; the largest of {node.name} has {shown(memory)}"
+    if term.needed == 1:
+        return f"the VM finds no cell of {node.name} with room for all of it"
+    held = f"{term.have or 'none'} of the {term.needed} VMs find{'s' if term.have < 2 else ''}"
+    return f"{held} a cell of {node.name} with room for all of it"
+
+
+def _core_sum(term: model.Term, demand: model.Demand, room: model.Node, node: HostNode) -> str:
+    """Guests that share no core: whole cores are counted, of which some threads stay idle."""
+    each, kept = -(-demand.vcpus // node.threads), _kept(demand, node)
+    total = each * demand.guests + demand.io_cores + len(node.host)
+    have = sum(len(cell.cores) for cell in room.cells) + len(node.host)
+    if node.alike and total > have:
+        times = f"{_count(each, 'core')} x {demand.guests}" if demand.guests > 1 else _count(each, "core")
+        return f"{' + '.join([f'{_take(demand)} {times}', *kept])} = {_count(total, 'core')}; {node.name} has {have}"
+    return f"no two VMs share a core, so {node.name} has room for {term.have or 'none'} of the {term.needed}"
+
+
+def _take(demand: model.Demand) -> str:
+    return f"{_count(demand.vcpus, 'vCPU')} take{'s' if demand.vcpus == 1 else ''}"
+
+
+def _cpu_fields(demand: model.Demand) -> tuple[Path, ...]:
+    """Where most of it is said comes first."""
+    fields: list[Path] = [("vcpus",), ("vms_per_node",), ("iocm", "max_cores"), ("iocm",)]
+    return tuple(fields if demand.guests * demand.vcpus >= demand.io_cores else [*fields[2:], *fields[:2]])
 
 
 def _count(number: int, noun: str) -> str:

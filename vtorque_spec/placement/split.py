@@ -11,19 +11,19 @@ so; whether there is a placement at all is never left to it.
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import permutations
 
 from vtorque_spec.placement.flow import Flow
 from vtorque_spec.placement.greedy import greedy
 from vtorque_spec.placement.joints import most_joined
 from vtorque_spec.placement.mixed import Shared, Shares
-from vtorque_spec.placement.room import OutOfStepsError, Room, Split, Steps, Unproven
+from vtorque_spec.placement.room import OutOfStepsError, Room, Split, Steps, Unproven, by_cores
 from vtorque_spec.placement.walk import Members, Walk
 
 STEPS = 4_000
 """How far the search goes for the best before it takes the best that it has found: first with the fewest cells that are
 possible, with two thirds of the steps that are left, then with one more, and so on."""
 FEWEST_STEPS = 100
+"""A search with fewer is not begun."""
 SLACK = 50
 """The I/O distance may be over the optimum by one part in this many: 2 %."""
 
@@ -121,36 +121,20 @@ def _shared(room: Room, members: Members) -> Shared | None:
     for mask in members:
         flow.push(mask, room.share)
     io = _each(flow, room.near(), room.demand.io_cores)
+    # A cell that was made as free as it can be leaves nothing to the other cells of the guests that still are in it.
     places = sorted(range(len(room.cells)), key=lambda place: (-flow.free[place], -place))
-    free = _each(flow, places, sum(flow.free))
-    given = flow.given[: len(members)]
-    _gather(given, list(free))
-    return Shared(io, tuple(tuple((n,) for n in own) for own in given))
-
-
-def _gather(given: list[list[int]], free: list[int]) -> None:
-    """Let guests give up cores of a cell for free ones of theirs that is no freer, until none can."""
-    while (move := _move(given, free)) is not None:
-        guest, a, b, count = move
-        given[guest][a], given[guest][b] = given[guest][a] - count, given[guest][b] + count
-        free[a], free[b] = free[a] + count, free[b] - count
-
-
-def _move(given: list[list[int]], free: list[int]) -> tuple[int, int, int, int] | None:
-    for guest, own in enumerate(given):
-        mine = [place for place, count in enumerate(own) if count]
-        for a, b in permutations(mine, 2):
-            if free[a] >= free[b] > 0:
-                return guest, a, b, min(own[a], free[b])
-    return None
+    _each(flow, places, sum(flow.free))
+    return Shared(io, tuple(tuple((n,) for n in flow.given[guest]) for guest in range(len(members))))
 
 
 def _made(room: Room, members: Members, shared: Shared) -> Split:
-    """Put the guests in the order of their cells, and give them memory."""
+    """Put the guests in the order of their cells; their memory lies where their cores are, as far as there is room."""
     order = sorted(range(len(members)), key=lambda guest: room.members(members[guest]))
     memory = Flow(room.pages)
     for guest in order:
-        memory.push(members[guest], room.need_pages)
+        memory.add(members[guest], by_cores(room, shared.cores[guest]))
+    for asker in range(len(order)):
+        memory.top_up(asker, room.need_pages - sum(memory.given[asker]))
     return Split(shared.io, tuple(shared.cores[guest] for guest in order), tuple(map(tuple, memory.given)))
 
 

@@ -1,10 +1,10 @@
 """Guests dealt over the cells as evenly as can be."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from vtorque_spec.placement.greedy import io_and_rest
 from vtorque_spec.placement.mixed import ways
-from vtorque_spec.placement.room import Bag, OutOfStepsError, Room, Split, Steps, Unproven, covers
+from vtorque_spec.placement.room import Bag, OutOfStepsError, Room, Split, Steps, Unproven, by_cores, covers
 
 STEPS = 2_000
 """How many ways to place the I/O cores are tried, where cores have several widths, before the best of them is taken."""
@@ -28,7 +28,7 @@ def _alike(room: Room) -> Split:
         amount -= io[place]
     loads = _even([own - kept for own, kept in zip(room_of, io, strict=True)], needed)
     cores = tuple(tuple((n,) for n in own) for own in _dealt(loads, guests))
-    return Split(tuple(io), cores, _memory(room, loads))
+    return Split(tuple(io), cores, _memory(room, cores))
 
 
 def _several(room: Room) -> Split:
@@ -49,8 +49,7 @@ def _several(room: Room) -> Split:
             left[place][index] -= 1
             part[place][index] += 1
         cores.append(tuple(tuple(own) for own in part))
-    loads = [sum(sum(part[place]) for part in cores) for place in range(len(bags))]
-    return Split(io, tuple(cores), _memory(room, loads), unproven)
+    return Split(io, tuple(cores), _memory(room, cores), unproven)
 
 
 def _levelled(room: Room) -> Iterator[tuple[tuple[int, ...], list[Bag]]]:
@@ -91,24 +90,22 @@ def _even(room: list[int], amount: int) -> list[int]:
     return loads
 
 
-def _memory(room: Room, loads: list[int]) -> tuple[tuple[int, ...], ...]:
-    """Pages lie evenly in the cells in which there are cores, and in others when those are full."""
-    near = [own if load else 0 for own, load in zip(room.pages, loads, strict=True)]
-    far = [0 if load else own for own, load in zip(room.pages, loads, strict=True)]
-    amount = room.need_pages * room.demand.guests
-    first = min(amount, sum(near))
-    given = [a + b for a, b in zip(_level(near, first), _level(far, amount - first), strict=True)]
-    return tuple(_dealt(given, room.demand.guests))
+def _memory(room: Room, cores: Sequence[tuple[Bag, ...]]) -> tuple[tuple[int, ...], ...]:
+    """A guest's pages lie as its cores do; what finds no room there lies in others of its cells, then anywhere."""
+    free, given = list(room.pages), [[0] * len(room.pages) for _ in cores]
 
+    def lay(guest: int, place: int, amount: int) -> None:
+        amount = min(amount, free[place], room.need_pages - sum(given[guest]))
+        given[guest][place] += amount
+        free[place] -= amount
 
-def _level(room: list[int], amount: int) -> list[int]:
-    """As `_even`, for amounts too large to count up to: the smallest cells first, each at most its share."""
-    given = [0] * len(room)
-    order = sorted(range(len(room)), key=lambda place: (room[place], place))
-    for at, place in enumerate(order):
-        given[place] = min(room[place], -(-amount // (len(order) - at)))
-        amount -= given[place]
-    return given
+    for guest, part in enumerate(cores):
+        for place, amount in enumerate(by_cores(room, part)):
+            lay(guest, place, amount)
+    for guest, part in enumerate(cores):
+        for place in sorted(range(len(free)), key=lambda place: (not any(part[place]), place)):
+            lay(guest, place, room.need_pages)
+    return tuple(map(tuple, given))
 
 
 def _dealt(loads: list[int], guests: int) -> list[tuple[int, ...]]:

@@ -18,11 +18,13 @@ from vtorque_spec.plan.context import (
     Pages,
     Slot,
     UserNic,
+    lowest_cores,
 )
 from vtorque_spec.plan.job import (
     BatchRequest,
     DeviceRequest,
     Flavour,
+    Hugepages,
     Image,
     Iocm,
     JobPlan,
@@ -74,6 +76,7 @@ __all__ = [
     "GuestCell",
     "GuestMemory",
     "HostKey",
+    "Hugepages",
     "Image",
     "ImageFiles",
     "IoCores",
@@ -95,4 +98,5 @@ __all__ = [
     "UserNic",
     "UserPart",
     "Variable",
+    "lowest_cores",
 ]

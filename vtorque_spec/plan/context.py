@@ -1,5 +1,6 @@
 """NodeContext: everything that is not known at compile time."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -25,6 +26,11 @@ class Cell:
     memory_bytes: int
     hugepages: tuple[Pages, ...]
     distances: tuple[int, ...]
+
+
+def lowest_cores(cells: Iterable[Cell], count: int) -> tuple[tuple[int, ...], ...]:
+    """Return the lowest `count` cores of a node: those that its host keeps, where it keeps so many."""
+    return tuple(sorted(core for cell in cells for core in cell.cores)[:count])
 
 
 @dataclass(frozen=True)
@@ -130,8 +136,9 @@ class Slot:
 class NodeContext:
     """One node as one job finds it. `spool` is the job's own directory on the node.
 
-    The batch system allots CPUs by their numbers or by a count of slots (`allotted_slots`; then `allotted_cpus` are
-    those of the node). `taken` is what the node's other jobs hold; `advised_cells` is numad's word, None: not asked.
+    The batch system allots CPUs by their numbers or by a count of slots (`allotted_slots`, each a core or a thread as
+    `slot` says; then `allotted_cpus` are those of the node). `host_cpus` are the host's own, which no job is given;
+    `taken` is what the node's other jobs hold; `advised_cells` is numad's word, None: not asked.
     """
 
     version: int
@@ -143,6 +150,8 @@ class NodeContext:
     devices: tuple[Device, ...]
     allotted_cpus: tuple[int, ...]
     allotted_slots: int | None
+    slot: Literal["core", "thread"]
+    host_cpus: tuple[int, ...]
     allotted_memory_bytes: int
     taken: Claim
     advised_cells: tuple[int, ...] | None

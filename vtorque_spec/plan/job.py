@@ -7,6 +7,10 @@ Flavour = Literal["torque", "openpbs", "slurm"]
 """The batch systems that scripts are written for."""
 
 
+Hugepages = Literal["none", "any", "2MiB", "1GiB"]
+"""The size of the pages behind a guest's memory; `none` are ordinary ones."""
+
+
 @dataclass(frozen=True)
 class BatchRequest:
     """What is asked of the batch system and does not depend on the kind of node; `exclusive` asks for whole nodes."""
@@ -98,7 +102,7 @@ class JobPlan:
     vms_per_node: int
     pinning: Pinning
     iocm: Iocm
-    hugepages: Literal["none", "any", "2MiB", "1GiB"]
+    hugepages: Hugepages
     shared_memory_bytes: int
     root_disk_bytes: int
     root_disk_in_ram: bool

@@ -45,8 +45,13 @@ def fill_defaults(
 ) -> Effective | None:
     """Return the job with the policy's defaults; None, and findings in the policy, when one is no value for a job."""
     filler = _Filler(policy, copy.deepcopy(normal.data), report)
-    filler.fill([filler.layer(uri) for uri in policy.layers], filler.data, ())
+    layers = [filler.layer(uri) for uri in policy.layers]
+    filler.fill(layers, filler.data, ())
     effective = filler.effective()
+    if effective is not None and filler.opened(layers, effective):
+        filler.data = copy.deepcopy(effective.data)
+        filler.fill(layers, filler.data, ())
+        effective = filler.effective()
     while effective is not None and has_conditional_defaults(policy):
         filler.data, before = copy.deepcopy(effective.data), set(filler.by_branch)
         filler.fill_branches(holds_for(effective))
@@ -78,6 +83,12 @@ class _Filler:
                 self.report.add(Code.POLICY_DEFAULT, message, span)
             return None
         return Effective(spec, spec.model_dump(mode="json", exclude_unset=True), self.origins)
+
+    def opened(self, schemas: list[_Schema], effective: Effective) -> bool:
+        """Whether a default in its short form, as in `iocm: true`, is a mapping now that has inner defaults."""
+        members = {name: inner for one in schemas for name, inner in members_of(one.data).items() if members_of(inner)}
+        short = (name for name in members if not isinstance(self.data.get(name), dict))
+        return any(isinstance(effective.data.get(name), dict) for name in short)
 
     def fill(self, schemas: list[_Schema], data: dict[str, Any], path: Path, *, branch: bool = False) -> None:
         """Set the defaults that hold always in `schemas`, which are all about the mapping `data` at `path`."""

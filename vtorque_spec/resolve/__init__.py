@@ -19,7 +19,7 @@ def resolve(job: Effective, normal: NormalForm, site: Site, report: Report) -> J
     image = _image(job.spec, normal, site, report)
     _check_queue(job.spec, normal, site, report)
     check_vcpus(job.spec, normal, site, report)
-    check_map(job.spec, normal, report)
+    check_map(job, normal, report)
     check_iocm(job, normal, report)
     check_hugepages(job.spec, normal, report)
     _check_times(job, normal, report)
@@ -70,8 +70,8 @@ def _batch(spec: JobSpec) -> BatchRequest:
 def _pinning(spec: JobSpec) -> Pinning:
     chosen = said(spec.pinning)
     mode = chosen.mode
-    if mode is None or mode == "file":
-        raise LookupError("a mode is said or filled in, and `embed_map` puts the map in a file's place")
+    if mode is None or mode == "file":  # `check_map` has refused it, and a mode is filled in
+        raise LookupError("the base policy lacks a default for a magnitude that every job needs")
     return Pinning(mode, chosen.map or ())
 
 

@@ -22,9 +22,15 @@ def check_vcpus(spec: JobSpec, normal: NormalForm, site: Site, report: Report) -
         report.add(Code.VCPU_LIMIT, f"{vcpus} vCPUs are more than {emulated} can have", place, help=hint)
 
 
-def check_map(spec: JobSpec, normal: NormalForm, report: Report) -> None:
+def check_map(job: Effective, normal: NormalForm, report: Report) -> None:
     """A map has one entry for each vCPU of each VM, and none twice."""
+    spec = job.spec
     chosen, vcpus, vms = said(spec.pinning).map, said(spec.vcpus), said(spec.vms_per_node)
+    if said(spec.pinning).mode == "file":  # a job's own file is in its place by now
+        origin = job.origin(("pinning", "file")) or job.origin(("pinning",))
+        hint = "write `{map: [...]}` or another mode there"
+        message = "the policy's default of `pinning` names a file, which only a job can"
+        report.add(Code.POLICY_DEFAULT, message, origin.span if origin else None, help=hint)
     if chosen is None:
         return
     if len(chosen) != vcpus * vms:
