@@ -90,6 +90,17 @@ def test_a_job_that_does_not_fit_is_not_drawn(cavity: Path, form: str) -> None:
     assert "`thin`" in done.stderr
 
 
+def test_a_class_that_the_queue_does_not_reach(cavity: Path, tmp_path: Path) -> None:
+    cavity.write_text(CAVITY.replace("exclusive: true", "exclusive: true, queue: short"))
+    for arguments in (("plan", cavity), ("compile", cavity, "-o", tmp_path / "out")):
+        done = vtorque(*arguments, "--site", SITE, "--node", "fat")
+        assert (done.returncode, done.stdout) == (1, "")
+        assert f"{cavity}:4:33: error[VT0409]: the queue `short` does not reach nodes of class `fat`" in done.stderr
+        assert "help: it reaches thin; name it, or another queue" in done.stderr
+    assert not (tmp_path / "out").exists()
+    assert plan(cavity, "--node", "thin")
+
+
 def test_a_faulty_job_is_not_drawn(tmp_path: Path) -> None:
     path = tmp_path / "bad.vjob.yaml"
     path.write_text(MINIMAL + "vcpu: 2\n")

@@ -26,7 +26,7 @@ def cores(owners: list[Owned], *, first: int = 0, threads: int = 2, stride: int 
 
 def cell(number: int, has: list[PictureCore], socket: int | None = 0, **more: object) -> PictureCell:
     """A cell of 64 GiB with nothing in it, if nothing else is said."""
-    facts = {"memory_bytes": 64 * GIB, "used": (), "hugepages": (), "devices": (), **more}
+    facts = {"memory_bytes": 64 * GIB, "host_memory_bytes": 0, "used": (), "hugepages": (), "devices": (), **more}
     return PictureCell(number, socket, tuple(has), **facts)  # type: ignore[arg-type] # members by name, for brevity
 
 

@@ -34,6 +34,7 @@ def _cell(cell: PictureCell) -> dict[str, Any]:
         "socket": cell.socket,
         "cores": [_core(core) for core in cell.cores],
         "memory_bytes": cell.memory_bytes,
+        "host_memory_bytes": cell.host_memory_bytes,
         "used": [{"guest": guest, "bytes": part} for guest, part in cell.used],
         "hugepages": [_pages(pages) for pages in cell.hugepages],
         "devices": _devices(cell.devices),

@@ -89,7 +89,7 @@ def _cell(cell: PictureCell, columns: int, thread: int) -> Block:
     parts = [
         text(f"Cell {cell.id}: {plan_words.of_cell(cell)}", 12, bold=True),
         *([grid] if cores else []),
-        _measure("memory", plan_words.memory(cell), _parts(cell.used), cell.memory_bytes, width),
+        _measure("memory", plan_words.memory(cell), [*_host(cell), *_parts(cell.used)], cell.memory_bytes, width),
         *(
             _measure("huge pages", plan_words.pages(pages), _parts(pages.used), pages.there, width)
             for pages in cell.hugepages
@@ -112,6 +112,10 @@ def _thread(core: PictureCore, place: int, width: int) -> Block:
     block = _swatch(of, width, THREAD_HEIGHT, *lines, hollow=plan_words.idle(core, place))
     SubElement(block.element, "title").text = f"CPU {core.cpus[place]}: {sign}"
     return block
+
+
+def _host(cell: PictureCell) -> list[tuple[int, Look, str]]:
+    return [(cell.host_memory_bytes, look("host", None), "H")] if cell.host_memory_bytes else []
 
 
 def _parts(used: tuple[tuple[int, int], ...]) -> list[tuple[int, Look, str]]:

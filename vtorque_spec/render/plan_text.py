@@ -8,6 +8,7 @@ from typing import IO
 from vtorque_spec.placement.picture import Picture, PictureCell, PictureCore
 from vtorque_spec.render import plan_words, printable
 from vtorque_spec.render.plan_colours import Look, look
+from vtorque_spec.render.plan_words import GLYPHS
 
 PIPE_WIDTH = 80
 """Columns where there is no terminal: the bytes do not depend on any."""
@@ -81,10 +82,11 @@ def _cell(cell: PictureCell, width: int, column: int) -> Iterator[Line]:
         if band:
             yield []
         yield from _band(cell.cores[band * size : (band + 1) * size], column)
-    bar = _bar([(part, look("guest", guest)) for guest, part in cell.used], cell.memory_bytes)
+    host = (cell.host_memory_bytes, look("host", None), GLYPHS["host"])
+    bar = _bar([host, *((part, look("guest", guest), "#") for guest, part in cell.used)], cell.memory_bytes)
     yield from _measure("memory", bar, plan_words.memory(cell), width)
     for pages in cell.hugepages:
-        bar = _bar([(part, look("guest", guest)) for guest, part in pages.used], pages.there)
+        bar = _bar([(part, look("guest", guest), "#") for guest, part in pages.used], pages.there)
         yield from _measure(plan_words.size(pages.page_bytes), bar, plan_words.pages(pages), width)
     if cell.devices:
         yield from _wrapped("  devices ", plan_words.devices(cell.devices), width)
@@ -108,15 +110,15 @@ def _shown(core: PictureCore, thread: int) -> Look | None:
     return None if core.owner == "free" or plan_words.idle(core, thread) else look(core.owner, core.guest)
 
 
-def _bar(parts: list[tuple[int, Look]], whole: int) -> Line:
+def _bar(parts: list[tuple[int, Look, str]], whole: int) -> Line:
     """A bar of `whole`; each part that is there has one column at least."""
     shown: list[Part] = []
     room, sofar = BAR, 0
-    for amount, of in parts:
+    for amount, of, sign in parts:
         sofar += amount
         end = min(BAR, sofar * BAR // whole) if whole else 0
         columns = min(room, max(end - (BAR - room), 1)) if amount else 0
-        shown.append(("#" * columns, of))
+        shown.append((sign * columns, of))
         room -= columns
     return [("[", "dim"), *shown, ("." * room, "dim"), ("]", "dim")]
 

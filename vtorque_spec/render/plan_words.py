@@ -45,13 +45,14 @@ def title(picture: Picture) -> str:
 def counts(picture: Picture) -> str:
     """Return how large the node is, in one line."""
     cores = list(_cores(picture))
+    huge = sum(found.page_bytes * found.there for found in _pages(picture))
     found = [
         _count(len({cell.socket for cell in picture.cells} - {None}), "socket"),
         _count(len(picture.cells), "NUMA cell"),
         _count(len(cores), "core"),
         _count(sum(len(core.cpus) for core in cores), "CPU"),
-        f"{size(sum(cell.memory_bytes for cell in picture.cells))} of memory",
-        f"{size(sum(found.page_bytes * found.there for found in _pages(picture)))} in huge pages",
+        f"{size(sum(cell.memory_bytes for cell in picture.cells) + huge)} of memory",
+        f"{size(huge)} of it in huge pages",
     ]
     return ", ".join(one for one in found if not one.startswith("0 "))
 
@@ -64,7 +65,10 @@ def of_cell(cell: PictureCell) -> str:
 
 def memory(cell: PictureCell) -> str:
     """Return how much of a cell's memory is used."""
-    return f"{size(sum(part for _, part in cell.used))} of {size(cell.memory_bytes)}" if cell.memory_bytes else "none"
+    if not cell.memory_bytes:
+        return "none"
+    host = f", {size(cell.host_memory_bytes)} the host's" if cell.host_memory_bytes else ""
+    return f"{size(sum(part for _, part in cell.used))} of {size(cell.memory_bytes)}{host}"
 
 
 def pages(found: PicturePages) -> str:
