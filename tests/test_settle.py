@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -13,6 +14,8 @@ from vtorque_runtime.identity import Reserved
 from vtorque_spec.fault import Fault
 from vtorque_spec.node import Answer, Needs, bundle_of, check_job, needs_of, plan_job, read_answer
 from vtorque_spec.plan import NodeBundle, NodeContext
+
+Slot = Literal["core", "thread"]
 
 MODES = {
     "auto": "pinning: auto",
@@ -44,16 +47,20 @@ def machine_part(directory: Path, said: str) -> str:
 class Node:
     """A node that has the image of the job."""
 
-    def __init__(self, directory: Path, machine: str) -> None:
-        self.directory, self.machine = directory, machine
+    def __init__(self, directory: Path, machine: str, slot: Slot = "thread", slots: int | None = None) -> None:
+        self.directory, self.machine, self.slot, self.slots = directory, machine, slot, slots
+        generic = site().node_classes["generic"].model_copy(update={"slot": slot})
+        directory.mkdir(exist_ok=True)
+        self.site = replace(site(), node_classes={"generic": generic})
 
     def ask(self, context: NodeContext) -> Answer:
-        return read_answer(plan_job(self.machine, site(), CONTEXT, context))
+        return read_answer(plan_job(self.machine, self.site, CONTEXT, context))
 
     def draft(self, number: int = 1) -> identity.Draft:
         found = fakes.draft(self.directory, uid=12345, number=number)
         images = (replace(found.context.images[0], name="debian-12"),)
-        return replace(found, context=replace(found.context, images=images))
+        facts = {"images": images, "host_cpus": (), "slot": self.slot, "allotted_slots": self.slots}
+        return replace(found, context=replace(found.context, **facts))  # type: ignore[arg-type] # of several types
 
     def settled(self, number: int = 1, advised: tuple[int, ...] | None = None) -> tuple[Reserved, NodeBundle]:
         draft = self.draft(number)
@@ -66,6 +73,19 @@ def test_what_the_front_end_plans_passes_roots_check(tmp_path: Path, mode: str) 
     _, bundle = Node(tmp_path, machine_part(tmp_path, MODES[mode])).settled()
     assert len(bundle.plan.guests) == 2
     assert bundle.plan.claim.cpus
+
+
+@pytest.mark.parametrize("slot", ["core", "thread"])
+@pytest.mark.parametrize("mode", [mode for mode in MODES if mode != "map"])  # which names CPUs beyond so few
+def test_as_many_slots_as_are_used_are_enough(tmp_path: Path, mode: str, slot: Slot) -> None:
+    """The front end and root count them alike."""
+    machine = machine_part(tmp_path, MODES[mode])
+    used = Node(tmp_path / "all", machine).settled()[1].plan.claim.cpus
+    slots = len(used) // (1 if slot == "thread" else 2)
+    assert Node(tmp_path / "enough", machine, slot, slots).settled()[1].plan.claim.cpus == used
+    fewer = Node(tmp_path / "fewer", machine, slot, slots - 1)
+    told = fewer.ask(identity.reserve(fewer.draft(), 2).context)
+    assert told.result is None
 
 
 @pytest.mark.parametrize("mode", ["auto", "compact", "spread", "I/O cores"])
@@ -103,7 +123,7 @@ def test_numads_cells_are_the_jobs(tmp_path: Path) -> None:
 
 
 def answer(result: object) -> Answer:
-    return read_answer(json.dumps({"findings": [], "sources": {}, "result": result}).encode())
+    return read_answer(json.dumps({"findings": [], "sources": [], "result": result}).encode())
 
 
 @pytest.mark.parametrize(

@@ -6,17 +6,18 @@ what one node applies, by the node's own site, and runs as nobody. An ordinary u
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from vtorque_spec.canonical import DecodeError, from_data, to_data
-from vtorque_spec.carrier import encode_user_part
+from vtorque_spec.carrier import decode_user_part, encode_user_part
 from vtorque_spec.diagnostics import Code, Diagnostic, Note, Report, Rule, Severity, Span
 from vtorque_spec.driver import check_file, job_from_machine_part, machine_part, plan_for_node
 from vtorque_spec.fault import Fault
-from vtorque_spec.placement.demand import memory_bytes
-from vtorque_spec.plan import MIB, JobPlan, NodeBundle, NodeContext
+from vtorque_spec.placement.demand import memory_bytes, used_slots
+from vtorque_spec.placement.nodes import HostNode, node_of_context
+from vtorque_spec.plan import MIB, JobPlan, NodeBundle, NodeContext, UserPart
 from vtorque_spec.policy import Context
 from vtorque_spec.site import Site
 from vtorque_spec.sources import source_lines
@@ -67,23 +68,24 @@ def plan_job(machine: str, site: Site, context: Context, node: NodeContext) -> b
     except DecodeError as error:
         raise Fault("VT0912", f"the machine part cannot be read: {error}") from None
     if derived and not node.slots:
-        return _encode(report, {"needs": to_data(_needs(derived[0]))})
-    bundle = plan_for_node(derived[0], node, site, _class_of(site, node), derived[1], report) if derived else None
+        on = node_of_context(site, class_of(site, node.node), node)
+        return _encode(report, {"needs": to_data(_needs(derived[0], on))})
+    bundle = plan_for_node(derived[0], node, site, class_of(site, node.node), derived[1], report) if derived else None
     return _encode(report, None if bundle is None else to_data(bundle))
 
 
-def _class_of(site: Site, node: NodeContext) -> str:
-    """Which class of the site this node is of. Raises Fault VT0926 when the site does not say."""
+def class_of(site: Site, node: str) -> str:
+    """Return which class of the site the node of this name is of. Raises Fault VT0926 when the site does not say."""
     if len(site.node_classes) == 1:
         ((name, said),) = site.node_classes.items()
         if said.nodes is None:
             return name
     from vtorque_spec.site.nodes import class_of_node  # ClusterShell is loaded where there are node sets
 
-    found = class_of_node(site.node_classes, node.node)
+    found = class_of_node(site.node_classes, node)
     if found is None:
         hint = "add the node's name to the `nodes` of its class in site.yaml"
-        raise Fault("VT0926", f"the site `{site.name}` does not say of which class the node {node.node} is", help=hint)
+        raise Fault("VT0926", f"the site `{site.name}` does not say of which class the node {node} is", help=hint)
     return found
 
 
@@ -91,11 +93,22 @@ def read_answer(raw: bytes) -> Answer:
     """Read what a child answered; raises Fault VT0914, whatever the bytes are."""
     try:
         data = json.loads(raw)
-        findings = tuple(_finding(item) for item in data["findings"])
-        sources = {str(name): [str(line) for line in lines] for name, lines in data["sources"].items()}
-        return Answer(findings, sources, data["result"])
+        result = data.pop("result")
+        told = from_data(_Told, data)
+        assert isinstance(told, _Told)  # noqa: S101 - from_data returns what it was asked for
+        return Answer(tuple(map(_read, told.findings)), {one.file: list(one.lines) for one in told.sources}, result)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise Fault("VT0914", "the answer of the confined process cannot be read", detail=repr(error)[:200]) from None
+
+
+def parts_of(answer: Answer) -> tuple[str, UserPart]:
+    """Return the machine part and the user part of a checked job; raises Fault VT0914 when the answer has none."""
+    try:
+        parts = from_data(_Parts, answer.result)
+        assert isinstance(parts, _Parts)  # noqa: S101 - from_data returns what it was asked for
+        return parts.machine, decode_user_part(parts.user)
+    except DecodeError as error:
+        raise Fault("VT0914", f"the answer of the confined process is no job: {str(error)[:200]}") from None
 
 
 def bundle_of(answer: Answer) -> NodeBundle:
@@ -103,7 +116,7 @@ def bundle_of(answer: Answer) -> NodeBundle:
     try:
         bundle = from_data(NodeBundle, answer.result)
     except DecodeError as error:
-        raise Fault("VT0914", f"the answer of the confined process is no plan: {error}") from None
+        raise Fault("VT0914", f"the answer of the confined process is no plan: {str(error)[:200]}") from None
     assert isinstance(bundle, NodeBundle)  # noqa: S101 - from_data returns what it was asked for
     return bundle
 
@@ -119,10 +132,10 @@ def needs_of(answer: Answer) -> Needs:
     return needs
 
 
-def _needs(job: JobPlan) -> Needs:
+def _needs(job: JobPlan, node: HostNode) -> Needs:
     if job.pinning.mode != "numad":
         return Needs(job.vms_per_node, None, None)
-    return Needs(job.vms_per_node, job.vcpus * job.vms_per_node, -(-memory_bytes(job) // MIB))
+    return Needs(job.vms_per_node, used_slots(job, replace(node, slot="thread")), -(-memory_bytes(job) // MIB))
 
 
 def _bounded(needs: Needs) -> bool:
@@ -135,33 +148,77 @@ def _bounded(needs: Needs) -> bool:
 
 def _encode(report: Report, result: Any) -> bytes:
     items = report.sorted()
-    files = {item.span.file for item in items if item.span}
-    told = {
-        "findings": [_data(item) for item in items],
-        "sources": {name: source_lines(name) for name in sorted(files)},
-        "result": result,
-    }
-    return json.dumps(told).encode()
+    files = sorted({item.span.file for item in items if item.span})
+    sources = tuple(_Source(name, tuple(source_lines(name))) for name in files)
+    told = _Told(tuple(map(_finding, items)), sources)
+    return json.dumps({**to_data(told), "result": result}).encode()
 
 
-def _data(item: Diagnostic) -> dict[str, Any]:
-    return {
-        "code": item.code.id,
-        "message": item.message,
-        "span": to_data(item.span),
-        "notes": [to_data(note) for note in item.notes],
-        "help": item.help,
-        "detail": item.detail,
-        "rule": None if item.rule is None else {**asdict(item.rule), "severity": item.rule.severity.value},
-    }
+# --- findings as they travel ----------------------------------------------------------------------------------------
 
 
-def _finding(data: Any) -> Diagnostic:
-    span = None if data["span"] is None else Span(**data["span"])
-    notes = tuple(
-        Note(note["message"], None if note["span"] is None else Span(**note["span"])) for note in data["notes"]
-    )
-    said, rule = data["rule"], None
+@dataclass(frozen=True)
+class _Source:
+    """A file that findings are in."""
+
+    file: str
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """Rule, with the word for its severity."""
+
+    span: Span
+    code: str | None
+    severity: Literal["error", "warning"]
+    url: str | None
+    allow_suppress: bool | None
+
+
+@dataclass(frozen=True)
+class _Finding:
+    """Diagnostic, with the number of its code and without a fix."""
+
+    code: str
+    message: str
+    span: Span | None
+    notes: tuple[Note, ...]
+    help: str | None
+    detail: str | None
+    rule: _Rule | None
+
+
+@dataclass(frozen=True)
+class _Told:
+    """An answer without its result."""
+
+    findings: tuple[_Finding, ...]
+    sources: tuple[_Source, ...]
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """The result of `check_job`."""
+
+    machine: str
+    user: str
+
+
+def _finding(item: Diagnostic) -> _Finding:
+    said = item.rule
+    rule = None if said is None else _Rule(said.span, said.code, said.severity.value, said.url, said.allow_suppress)
+    return _Finding(item.code.id, item.message, item.span, item.notes, item.help, item.detail, rule)
+
+
+def _read(told: _Finding) -> Diagnostic:
+    """Raises KeyError for a code that is none, ValueError for a place or a site's code that no finding has."""
+    said, rule = told.rule, None
     if said is not None:
-        rule = Rule(**{**said, "span": Span(**said["span"]), "severity": Severity(said["severity"])})
-    return Diagnostic(Code.by_id(data["code"]), data["message"], span, notes, data["help"], data["detail"], rule)
+        rule = Rule(said.span, said.code, Severity(said.severity), said.url, said.allow_suppress)
+    spans = (told.span, said and said.span, *(note.span for note in told.notes))
+    if any(min(span.line, span.column, span.end_line, span.end_column) < 1 for span in spans if span):
+        raise ValueError("a finding stands before the first line or column")
+    if said is not None and not (said.code or "").isprintable():
+        raise ValueError("a rule's code is not for a terminal")
+    return Diagnostic(Code.by_id(told.code), told.message, told.span, told.notes, told.help, told.detail, rule)

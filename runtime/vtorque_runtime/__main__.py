@@ -5,7 +5,8 @@ import os
 import pwd
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vtorque_spec.fault import Fault
@@ -13,10 +14,13 @@ from vtorque_spec.fault import Fault
 if TYPE_CHECKING:
     from vtorque_runtime.spool import Registry
 
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
 NOT_PREPARED_EXIT_CODE = 78
 """EX_CONFIG of sysexits.h."""
 
 _USER_PART_LIMIT = 16 * 1024**2
+_WHOSE = "Run it as root; an ordinary user reaches the jobs of `vtorque run` of their own alone."
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -26,11 +30,11 @@ def main(argv: list[str] | None = None) -> int:
     plain: Callable[[], int]
     for plain, purpose in (
         (_reap, "undo what jobs left whose process died"),
-        (_status, "list the jobs on this node"),
         (_job, "the body of a compiled batch script; the user part on standard input"),
     ):
         one = commands.add_parser(plain.__name__[1:], help=purpose, description=purpose)
         one.set_defaults(act=lambda _chosen, plain=plain: plain())
+    _add_status(commands)
     _add_iocm(commands)
     chosen = parser.parse_args(argv)
     act: Callable[[argparse.Namespace], int] = chosen.act
@@ -52,19 +56,42 @@ def _reap() -> int:
     return 1 if faults else 0
 
 
-def _status() -> int:
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job on this node. `since` is ISO 8601; `cpus` is None before it has some."""
+
+    job: str
+    alive: bool
+    user: str
+    pid: int
+    since: str
+    cpus: tuple[int, ...] | None
+
+
+def _status(chosen: argparse.Namespace) -> int:
     from vtorque_runtime.cpulist import list_text
+    from vtorque_spec.canonical import canonical_json
+
+    found = list(_jobs())
+    if chosen.format == "json":
+        _say(canonical_json(found))
+        return 0
+    for one in found:
+        cpus, state = "none yet" if one.cpus is None else list_text(one.cpus), "alive" if one.alive else "dead"
+        _say(f"{one.job}  {state}  {one.user}  process {one.pid}  since {one.since}  CPUs {cpus}")
+    return 0
+
+
+def _jobs() -> Iterator[Job]:
     from vtorque_runtime.ledger import claims_of
     from vtorque_runtime.spool import alive
 
     registry = _registry()
     claims = claims_of(registry)
     for held in registry.registrations():
-        state = "alive" if alive(held) else "dead"
         since = time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(held.started_s))
-        cpus = list_text(claims[held.job_id].cpus) if held.job_id in claims else "none yet"
-        _say(f"{held.job_id}  {state}  {_user(held.uid)}  process {held.pid}  since {since}  CPUs {cpus}")
-    return 0
+        cpus = claims[held.job_id].cpus if held.job_id in claims else None
+        yield Job(held.job_id, alive(held), _user(held.uid), held.pid, since, cpus)
 
 
 def _job() -> int:
@@ -85,17 +112,42 @@ def _job() -> int:
     return NOT_PREPARED_EXIT_CODE
 
 
-def _add_iocm(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    purpose = "see and move the I/O cores of jobs that run"
-    iocm = commands.add_parser("iocm", help=purpose, description=purpose)
+def _add_status(commands: "Commands") -> None:
+    status = _command(
+        commands, "status", "list the jobs on this node",
+        f"List the jobs on this node: whether each is alive, whose it is, since when, and its CPUs. {_WHOSE}",
+        "vtorque-runtime status --format json",
+    )  # fmt: skip
+    status.add_argument("--format", choices=("text", "json"), default="text", help="json is for programs")
+    status.set_defaults(act=_status)
+
+
+def _add_iocm(commands: "Commands") -> None:
+    iocm = _command(
+        commands, "iocm", "see and move the I/O cores of jobs that run",
+        f"See the I/O cores of jobs that run here, and let more or fewer of them work. {_WHOSE}",
+        "vtorque-runtime iocm set 2 --job 42.server",
+    )  # fmt: skip
     acts = iocm.add_subparsers(dest="iocm", required=True, metavar="ACT")
-    show = acts.add_parser("show", help="the I/O cores of each running job")
-    show.add_argument("--format", choices=("text", "json"), default="text")
+    show = _command(
+        acts, "show", "the I/O cores of each running job",
+        f"List the I/O cores of each running job: how many it may have (MIN to MAX), and those at work. {_WHOSE}",
+        "vtorque-runtime iocm show --format json",
+    )  # fmt: skip
+    show.add_argument("--format", choices=("text", "json"), default="text", help="json is for programs")
     show.set_defaults(act=_show_iocm)
-    change = acts.add_parser("set", help="let N of a job's I/O cores work")
-    change.add_argument("count", metavar="N", type=int)
+    change = _command(
+        acts, "set", "let N of a job's I/O cores work",
+        f"Let N of a job's I/O cores work: its threads and interrupts move there at once, its vCPUs stay. {_WHOSE}",
+        "vtorque-runtime iocm set 2 --job 42.server",
+    )  # fmt: skip
+    change.add_argument("count", metavar="N", type=int, help="from `min_cores` to `max_cores` of the job file's `iocm`")
     change.add_argument("--job", metavar="JOB", help="needed where several jobs run")
     change.set_defaults(act=_set_iocm)
+
+
+def _command(commands: "Commands", name: str, purpose: str, description: str, example: str) -> argparse.ArgumentParser:
+    return commands.add_parser(name, help=purpose, description=description, epilog=f"example: {example}")
 
 
 def _show_iocm(chosen: argparse.Namespace) -> int:

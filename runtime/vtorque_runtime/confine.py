@@ -4,8 +4,8 @@ For reading what a user wrote: root's process opens no file as the user and pars
 child does (loop, crash, eat memory, answer garbage) ends as a Fault in the parent.
 """
 
-import json
 import os
+import re
 import resource
 import select
 import signal
@@ -14,9 +14,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
+from vtorque_spec.canonical import DecodeError, canonical_json, from_json
 from vtorque_spec.fault import Fault
 
 _RESULT, _FAULT, _ERROR = b"R", b"F", b"E"
+_CODE = re.compile(r"VT[0-9]{4}")
 _REAP_LIMIT_S = 3.0
 _LENGTH_BYTES = 8
 """The answer's length goes before it: a child that dies while it writes has not answered."""
@@ -29,6 +31,16 @@ class Limits:
     time_s: int = 20
     memory_bytes: int = 2 * 1024**3
     result_bytes: int = 16 * 1024**2
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """A Fault on its way from the child."""
+
+    code: str
+    message: str
+    help: str | None
+    detail: str | None
 
 
 def call_as(
@@ -89,8 +101,8 @@ def _in_child(
         os.environ.clear()
         answer = _RESULT + function(*arguments)
     except Fault as fault:
-        members = {"code": fault.code, "message": fault.message, "help": fault.help, "detail": fault.detail}
-        answer = _FAULT + json.dumps(members).encode()
+        told = _Told(fault.code, fault.message, fault.help, fault.detail)
+        answer = _FAULT + canonical_json(told).encode()
     except BaseException as error:  # the child must not return into the parent's code, whatever comes
         answer = _ERROR + f"{type(error).__name__}: {error}"[:1000].encode("utf-8", "replace")
     try:
@@ -155,9 +167,12 @@ def _opened(answer: bytes, status: int) -> bytes:
 
 def _told_fault(content: bytes) -> Fault:
     try:
-        return Fault(**json.loads(content))
-    except (ValueError, TypeError):
+        told = from_json(_Told, content)
+    except DecodeError:
+        told = None
+    if told is None or not _CODE.fullmatch(told.code):
         return Fault("VT0914", "reading as the user gave an answer that can't be read")
+    return Fault(told.code, told.message, help=told.help, detail=told.detail)
 
 
 def _ending(status: int) -> str:

@@ -4,18 +4,23 @@ import re
 from collections.abc import Iterable
 from itertools import groupby
 
+HIGHEST = 8191
+"""No kernel counts more CPUs or cells (CONFIG_NR_CPUS)."""
+_TEXT_LIMIT = 5 * (HIGHEST + 1)
 _LIST = re.compile(r"([0-9]{1,6}(-[0-9]{1,6})?(,[0-9]{1,6}(-[0-9]{1,6})?)*)?")
 
 
 def read_list(text: str) -> tuple[int, ...]:
-    """Return the numbers, in the order of the text; raises ValueError when it is no list."""
+    """Return the numbers, which ascend; raises ValueError when it is no list as the kernel writes it."""
     text = text.strip()
-    if not _LIST.fullmatch(text):
+    if len(text) > _TEXT_LIMIT or not _LIST.fullmatch(text):
         raise ValueError(f"{text[:40]!r} is not a list of numbers")
     numbers: list[int] = []
     for part in filter(None, text.split(",")):
-        first, _, last = part.partition("-")
-        numbers += range(int(first), int(last or first) + 1)
+        first, last = int(part.partition("-")[0]), int(part.rpartition("-")[2])
+        if not (numbers[-1] if numbers else -1) < first <= last <= HIGHEST:
+            raise ValueError(f"{text[:40]!r} is not a list of numbers that ascend to at most {HIGHEST}")
+        numbers += range(first, last + 1)
     return tuple(numbers)
 
 

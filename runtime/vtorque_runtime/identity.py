@@ -11,14 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 
 from vtorque_runtime import epilogue, host, network
 from vtorque_runtime.hypervisor import URIS, connect
 from vtorque_runtime.images import store
 from vtorque_runtime.spool import Lane, Registration, Registry, Spool, open_registry
 from vtorque_spec.fault import Fault
-from vtorque_spec.plan import VERSION, BridgeNic, Claim, Group, HostKey, Login, NodeContext, Slot, UserNic
+from vtorque_spec.plan import VERSION, BridgeNic, Claim, Group, HostKey, Login, NodeContext, Slot, UserNic, lowest_cores
 
 _HOST_NAME_LIMIT = 50
 
@@ -64,11 +64,15 @@ class Reserved:
         epilogue.apply(self.registry, self.spool)
 
 
-def draft(*, user: str, images: Path, min_uid: int, lane: Lane | None = None, base: Path | None = None) -> Draft:
+def draft(
+    *, user: str, images: Path, min_uid: int, slot: Literal["core", "thread"], host_cores: int,
+    lane: Lane | None = None, base: Path | None = None,
+) -> Draft:  # fmt: skip
     """Find out all about a job of `user` on this node but what its VMs will be; nothing is held for it yet.
 
-    `images` is the image store; `lane` follows from who calls when not said; `base` is the spool's parent, for tests.
-    Raises Fault VT0901, VT0902, VT0905, VT0914.
+    `images` is the image store; a `slot` and the number of the host's own cores are the site's words for this node;
+    `lane` follows from who calls when not said; `base` is the spool's parent, for tests. Raises Fault VT0901, VT0902,
+    VT0905, VT0914.
     """
     lane = lane or ("system" if os.geteuid() == 0 else "session")
     private, public = key_pair("vtorque")
@@ -83,13 +87,15 @@ def draft(*, user: str, images: Path, min_uid: int, lane: Lane | None = None, ba
     context = NodeContext(
         version=VERSION,
         job_id=job_id,
-        node=_node_name(),
+        node=node_name(),
         lane=lane,
         virt=found.virt,
         cells=found.cells,
         devices=found.devices,
         allotted_cpus=found.cpus,
         allotted_slots=None,
+        slot=slot,
+        host_cpus=tuple(sorted(cpu for core in lowest_cores(found.cells, host_cores) for cpu in core)),
         allotted_memory_bytes=found.memory_bytes,
         taken=Claim((), (), ()),
         advised_cells=None,
@@ -172,8 +178,8 @@ def _slot(node: str, index: int, nic: BridgeNic | UserNic) -> Slot:
     return Slot(index, str(uuid.uuid4()), hostname, secrets.token_hex(16), HostKey(*key_pair(hostname)), nic)
 
 
-def _node_name() -> str:
-    """The host's name without its domain, in the letters that a host name may have."""
+def node_name() -> str:
+    """Return the host's name without its domain, in the letters that a host name may have."""
     name = re.sub(r"[^a-z0-9-]", "-", socket.gethostname().partition(".")[0].lower())
     return name[:_HOST_NAME_LIMIT].strip("-") or "node"
 

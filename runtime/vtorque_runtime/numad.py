@@ -24,7 +24,7 @@ def advised_cells(vcpus: int, memory_mib: int, cells: Iterable[Cell]) -> tuple[i
     said = _ask(f"{vcpus}:{memory_mib}")
     known = {cell.id: bool(cell.cores) for cell in cells}
     try:
-        named = tuple(sorted(set(read_list(said))))
+        named = read_list(said)
     except ValueError:
         raise _useless("it named no list of cells", said) from None
     if strange := [cell for cell in named if cell not in known]:

@@ -1,27 +1,34 @@
 """Before root acts on what an unprivileged child made, it checks it: a NodeBundle against the context that root gave.
 
 Nothing here trusts the bundle; a difference is a Fault VT0912 that names it. Whether the domain XML is what the plan
-says is not taken on trust either: each path and each list of CPUs in it must be one of the plan's.
+says is not taken on trust either. What root does not know, and takes from the child, is the job file's: the guests'
+numbers and sizes, the kernel's command line, and which of the site's directories are shared.
 """
 
 import re
-from collections.abc import Iterator
 from pathlib import PurePosixPath
-from xml.etree import ElementTree
 
-from vtorque_runtime.recheck_cpus import check_cpus, check_machine, check_memory, check_tuning, require
+from vtorque_runtime.recheck_cpus import check_cpus, check_devices, check_machine, check_memory, require
+from vtorque_runtime.recheck_domain import check_domain
 from vtorque_spec.fault import Fault
-from vtorque_spec.plan import Disk, Guest, ImageFiles, NodeBundle, NodeContext, NodePlan, Slot, UserNic
+from vtorque_spec.plan import Disk, Guest, NodeBundle, NodeContext, NodePlan, Slot
 
 FILE_LIMIT_BYTES = 1024 * 1024
 """No seed file or domain XML is near this."""
+
+DAY_S = 24 * 3600
+LONGEST_S = 366 * DAY_S
+
+SENTENCES_LIMIT = 1024
+SENTENCE_LIMIT = 32 * 1024
+"""Characters: of a large machine with scattered numbers a list of CPUs is that long."""
 
 SEED_FILES = frozenset({"meta-data", "network-config", "user-data"})
 _DOMAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._\[\]-]{0,63}")
 _FILE_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,62}")
 _HOST_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
-_COMMANDLINE = "{http://libvirt.org/schemas/domain/qemu/1.0}commandline"
-_FREE_PATHS = frozenset({"/dev/urandom", "/dev/random"})
+_UNCARRIED = re.compile("[\ud800-\udfff]")
+_TARGET = re.compile(r"vd[a-z]")
 
 
 def recheck(bundle: NodeBundle, context: NodeContext) -> None:
@@ -31,14 +38,32 @@ def recheck(bundle: NodeBundle, context: NodeContext) -> None:
         _same(f"the plan's {name}", getattr(plan, name), getattr(context, name))
     require(plan.image in context.images, "the plan's image is not one of this node's")
     require(len(plan.guests) == len(context.slots) > 0, "the plan has not one guest for each slot")
-    require(
-        min(plan.walltime_s, plan.boot_timeout_s, plan.grace_s + 1) > 0, "the plan has a time limit that is too short"
-    )
+    _check_times(plan)
+    _check_words(plan)
     for guest, slot in zip(plan.guests, context.slots, strict=True):
         _check_guest(guest, slot, plan, context)
     check_cpus(plan, context)
     check_memory(plan, context)
+    check_devices(plan.claim.devices, context)
     _check_files(bundle)
+
+
+def _check_times(plan: NodePlan) -> None:
+    times = (plan.walltime_s, plan.boot_timeout_s, plan.grace_s)
+    require(
+        min(plan.walltime_s, plan.boot_timeout_s, plan.grace_s + 1) > 0, "the plan has a time limit that is too short"
+    )
+    if max(times) > LONGEST_S:
+        most = f"{LONGEST_S // DAY_S} days"
+        raise Fault("VT0912", f"a time limit of the job is longer than {most}", help="write a shorter `walltime`")
+
+
+def _check_words(plan: NodePlan) -> None:
+    """They are shown on terminals, and kept."""
+    require(max(len(plan.notes), len(plan.reasons)) <= SENTENCES_LIMIT, "the plan has too many sentences")
+    words = (plan.job_name, plan.job_plan_digest, *plan.notes, *plan.reasons)
+    fine = all(text.isprintable() and len(text) <= SENTENCE_LIMIT for text in words)
+    require(fine, "a sentence of the plan is too long, or has characters that are not for a terminal")
 
 
 def domain_xml(bundle: NodeBundle, guest: Guest) -> str:
@@ -69,6 +94,7 @@ def _check_guest(guest: Guest, slot: Slot, plan: NodePlan, context: NodeContext)
     check_machine(machine)
     require(machine.vcpus <= len(context.allotted_cpus), "a guest has more vCPUs than the job was allotted CPUs")
     require(guest.root_disk_bytes > 0, "a guest's root disk has no size")
+    require(not machine.memory.locked or plan.lane == "system", "an ordinary user's guest is to have locked memory")
     _check_paths(guest, plan)
     targets = [PurePosixPath(share.target) for share in machine.filesystems]
     apart = len(set(targets)) == len(targets) and not any(a in b.parents for a in targets for b in targets)
@@ -98,6 +124,7 @@ def _check_paths(guest: Guest, plan: NodePlan) -> None:
     )
     for disk in machine.disks:
         name = disk.file.removeprefix(f"{directory}/")
+        require(_TARGET.fullmatch(disk.target) is not None, f"not a disk's name in its guest: {disk.target!r}")
         require(_FILE_NAME.fullmatch(name) is not None, f"a disk is not one of the guest's own files: {disk.file!r}")
     files = (overlay.file, seed.file, machine.console_log, machine.kernel, machine.initrd)
     require(len(set(files)) == len(files), "two of a machine's files are the same")
@@ -115,39 +142,11 @@ def _check_files(bundle: NodeBundle) -> None:
         wanted |= {f"vm{guest.index}/domain.xml"} | {f"vm{guest.index}/seed/{name}" for name in SEED_FILES}
     paths = [artifact.path for artifact in bundle.files]
     _same("the bundle's files", sorted(paths), sorted(wanted))
-    require(
-        all(len(artifact.text) <= FILE_LIMIT_BYTES for artifact in bundle.files), "a file of the bundle is too long"
-    )
+    texts = [artifact.text for artifact in bundle.files]
+    require(max(map(len, texts)) <= FILE_LIMIT_BYTES, "a file of the bundle is too long")
+    require(not any(_UNCARRIED.search(text) for text in texts), "a file of the bundle has what UTF-8 does not carry")
     for guest in bundle.plan.guests:
-        _check_domain(domain_xml(bundle, guest), guest, bundle.plan.image)
-
-
-def _check_domain(xml: str, guest: Guest, image: ImageFiles) -> None:
-    machine = guest.machine
-    require("<!" not in xml, "the domain XML has a document type or a comment")
-    try:
-        domain = ElementTree.fromstring(xml)  # noqa: S314 - no document type, so no entities
-    except ElementTree.ParseError as error:
-        raise Fault("VT0912", f"the domain XML can't be read: {error}") from None
-    _same("the domain's type", (domain.tag, domain.get("type")), ("domain", machine.virt))
-    _same("the domain's name", domain.findtext("name"), machine.name)
-    _same("the domain's uuid", domain.findtext("uuid"), machine.uuid)
-    own_arguments = domain.find(_COMMANDLINE) is not None
-    require(own_arguments <= isinstance(machine.nic, UserNic), "the domain XML has QEMU arguments of its own")
-    check_tuning(domain, machine)
-    require(domain.find("devices/hostdev") is None, "the domain XML passes a host device through")
-    allowed = {machine.kernel, machine.initrd, machine.console_log, image.disk, *_FREE_PATHS}
-    allowed |= {disk.file for disk in machine.disks} | {share.source for share in machine.filesystems}
-    strange = sorted(set(_paths(domain)) - allowed)
-    require(not strange, f"the domain XML names {strange[:1]}, which is not in the plan")
-
-
-def _paths(domain: ElementTree.Element) -> Iterator[str]:
-    """All texts and attributes that libvirt may take for a path of the host."""
-    for element in domain.iter():
-        for value in (element.text or "", *element.attrib.values()):
-            if value.strip().startswith("/"):
-                yield value.strip()
+        check_domain(domain_xml(bundle, guest), guest.machine)
 
 
 def _text(bundle: NodeBundle, path: str) -> str:

@@ -1,24 +1,21 @@
-"""Root's own check of who gets which CPUs and memory: the plan against the node, and the domain XML against the plan.
+"""Root's own check of who gets which CPUs and memory: the plan against the node.
 
 It knows nothing of how a place is chosen. A core belongs to the host, to the job's I/O or to one guest; nobody gets
 what another job holds or what the batch system gave to another.
 """
 
 from collections import Counter
-from collections.abc import Iterator
-from xml.etree import ElementTree
+from math import prod
 
-from vtorque_runtime.cpulist import read_list
 from vtorque_spec.fault import Fault
-from vtorque_spec.plan import Guest, GuestMemory, Machine, NodeContext, NodePlan
+from vtorque_spec.plan import MIB, Guest, GuestMemory, Machine, NodeContext, NodePlan
+
+HINT = "this is a fault in vtorque or an attack, never in the job file"
+
+QUEUES_LIMIT = 16
+"""Of a disk or a card: more cost memory and gain nothing."""
 
 Cpus = frozenset[int]
-Tuning = tuple[str, str, tuple[int, ...]]
-"""An element that names CPUs or cells of the host, which of its kind it is, and what it names, ascending."""
-
-_NUMBERED = {"vcpupin": "vcpu", "iothreadpin": "iothread", "memnode": "cellid"}
-_GUEST_LISTS = frozenset({"page"})
-"""Elements whose `nodeset` are cells of the guest."""
 
 
 def check_cpus(plan: NodePlan, context: NodeContext) -> None:
@@ -26,7 +23,7 @@ def check_cpus(plan: NodePlan, context: NodeContext) -> None:
     core_of = {cpu: frozenset(core) for cell in context.cells for core in cell.cores for cpu in core}
     host, io = frozenset(plan.host_cpus), frozenset(cpu for core in plan.io.cores for cpu in core)
     free = frozenset(context.allotted_cpus) & core_of.keys() - host - frozenset(context.taken.cpus)
-    require(all(core_of.get(cpu, host) <= host for cpu in host), "the host has a part of a core")
+    require(plan.host_cpus == context.host_cpus, "the host's own CPUs are not those that the site keeps for it")
     require(all(frozenset(core) in core_of.values() for core in plan.io.cores), "an I/O core is no core of the node")
     require(len(io) == sum(map(len, plan.io.cores)), "an I/O core is there twice")
     require(0 <= plan.io.min_cores <= len(plan.io.cores), "more I/O cores work than there are")
@@ -45,13 +42,20 @@ def check_cpus(plan: NodePlan, context: NodeContext) -> None:
     require(len(frozenset().union(*owned)) == sum(map(len, owned)), "two guests, or a guest and the I/O, share a core")
     need = _whole(used, core_of) & free
     require(plan.claim.cpus == tuple(sorted(need)), "the claimed CPUs are not those of the cores that the job uses")
+    slots = len(need if context.slot == "thread" else {core_of[cpu] for cpu in need})
+    allotted = slots if context.allotted_slots is None else context.allotted_slots
+    require(slots <= allotted, f"the job uses {slots} slots, and was allotted {allotted}")
 
 
 def check_machine(machine: Machine) -> None:
     """Raise Fault VT0912 unless every vCPU and I/O thread of a guest has a place, and they agree with its cells."""
     pins, shape, memory = machine.pins, machine.topology, machine.memory
     require(machine.vcpus >= 1, "a guest has no vCPU")
-    require(shape.sockets * shape.cores * shape.threads == machine.vcpus, "a guest's topology has other vCPUs than it")
+    sizes = (shape.sockets, shape.cores, shape.threads)
+    require(min(sizes) >= 1 and prod(sizes) == machine.vcpus, "a guest's topology has other vCPUs than it")
+    queues = [machine.nic_queues, *(disk.queues for disk in machine.disks if disk.queues is not None)]
+    most = min(machine.vcpus, QUEUES_LIMIT)
+    require(all(1 <= count <= most for count in queues), f"a disk or a card of a guest has not 1 to {most} queues")
     require(len(pins.vcpus) in (0, machine.vcpus), "not every vCPU of a guest has a pin")
     require(all((*pins.vcpus, *pins.iothreads)), "a thread of a guest is pinned to no CPU")
     pinned = [cpu for cpus in pins.vcpus for cpu in cpus]
@@ -79,47 +83,24 @@ def check_memory(plan: NodePlan, context: NodeContext) -> None:
     needs: Counter[int] = Counter()
     for memory in (guest.machine.memory for guest in plan.guests):
         require(memory.size_bytes > 0, "a guest has no memory")
+        require(memory.page_bytes is None or memory.page_bytes > 1, "a guest's pages have no size")
         needs[memory.page_bytes or 1] += memory.size_bytes
         cells = {cell for cell, size in held if size == (memory.page_bytes or 1)}
         require(cells.issuperset(memory.nodeset), "a guest's memory is to lie in a cell that the claim does not name")
     for size, need in needs.items():
         claimed = sum(pages * size for (_, of), pages in held.items() if of == size)
         require(claimed >= need, "the claim is less than the memory of the guests")
-    require(
-        sum(needs.values()) <= context.allotted_memory_bytes, "the guests have more memory than the job was allotted"
-    )
-    require(set(plan.claim.devices).isdisjoint(context.taken.devices), "the claim names a device of another job")
+    whole = sum(pages * size for (_, size), pages in held.items())
+    rounding = MIB * len(plan.guests)  # the claim counts a guest's memory in whole MiB
+    require(whole < context.allotted_memory_bytes + rounding, "the job claims more memory than it was allotted")
 
 
-def check_tuning(domain: ElementTree.Element, machine: Machine) -> None:
-    """Raise Fault VT0912 unless the domain XML names the CPUs and cells of the plan, and no others."""
-    require(sorted(_tuning(domain)) == sorted(_wanted(machine)), "the domain XML has other pins than the plan")
-    require(domain.findtext("vcpu") == str(machine.vcpus), "the domain XML has other vCPUs than the plan")
-    require(
-        domain.findtext("iothreads", "0") == str(len(machine.pins.iothreads)), "the domain XML has other I/O threads"
-    )
-    _check_xml_memory(domain, machine.memory)
-    placements = {element.get("placement", "static") for element in domain.iter()}
-    require(placements == {"static"}, "the domain XML leaves the place to libvirt")
-    others = {part.tag for tune in domain.iter("cputune") for part in tune} - {"vcpupin", "emulatorpin", "iothreadpin"}
-    require(not others, f"the domain XML tunes {sorted(others)[:1]}, which no plan asks for")
-
-
-def _check_xml_memory(domain: ElementTree.Element, memory: GuestMemory) -> None:
-    """Where a guest has cells, libvirt takes their sum for its memory."""
-    cells = domain.findall("cpu/numa/cell")
-    said = [(part.get("unit"), part.text) for part in domain.findall("memory")]
-    said += [(cell.get("unit"), cell.get("memory")) for cell in cells]
-    sizes = [memory.size_bytes, *(cell.memory_bytes for cell in memory.cells)]
-    wanted = [("KiB", str(size // 1024)) for size in sizes]
-    require(said == wanted, "the domain XML has other memory than the plan")
-    require(
-        not {"maxMemory", "currentMemory"} & {part.tag for part in domain}, "the domain XML has memory to grow into"
-    )
-    pages = [(page.get("unit"), page.get("size")) for page in domain.findall("memoryBacking/hugepages/page")]
-    kind = [] if memory.page_bytes is None else [("KiB", str(memory.page_bytes // 1024))]
-    backed = domain.find("memoryBacking/hugepages") is not None
-    require(pages == kind and backed == bool(kind), "the domain XML has other huge pages than the plan")
+def check_devices(claimed: tuple[str, ...], context: NodeContext) -> None:
+    """Raise Fault VT0912 unless the devices are the node's and no other job's."""
+    require(len(set(claimed)) == len(claimed), "the claim names a device twice")
+    require(set(claimed).isdisjoint(context.taken.devices), "the claim names a device of another job")
+    there = {device.name for device in context.devices}
+    require(there.issuperset(claimed), "the claim names a device that the node does not have")
 
 
 def _check_guest_cells(memory: GuestMemory, vcpus: int) -> None:
@@ -130,6 +111,8 @@ def _check_guest_cells(memory: GuestMemory, vcpus: int) -> None:
     require(sum(sizes) == memory.size_bytes and min(sizes) > 0, "a guest's cells have other memory than the guest")
     require(numbers == list(range(vcpus)), "a guest's cells have other vCPUs than the guest")
     require({cell.host_cell for cell in memory.cells} <= set(memory.nodeset), "a guest's cell lies outside its memory")
+    known = {len(cell.distances) for cell in memory.cells}
+    require(known in ({0}, {len(sizes)}), "a guest's cells do not each have a distance to every one")
 
 
 def _used(guest: Guest) -> Cpus:
@@ -142,32 +125,7 @@ def _whole(cpus: Cpus, core_of: dict[int, Cpus]) -> Cpus:
     return frozenset().union(*(core_of[cpu] for cpu in cpus))
 
 
-def _tuning(domain: ElementTree.Element) -> Iterator[Tuning]:
-    """Every element with a `cpuset`, or with a `nodeset` of the host's."""
-    for element in domain.iter():
-        for text in (element.get("cpuset"), None if element.tag in _GUEST_LISTS else element.get("nodeset")):
-            if text is not None:
-                yield element.tag, element.get(_NUMBERED.get(element.tag, ""), ""), _numbers(text)
-
-
-def _numbers(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(sorted(read_list(text)))
-    except ValueError:
-        raise Fault("VT0912", f"the domain XML has a list of CPUs that can't be read: {text[:40]!r}") from None
-
-
-def _wanted(machine: Machine) -> Iterator[Tuning]:
-    pins, memory = machine.pins, machine.memory
-    for tag, cpus in (("vcpu", pins.cpuset), ("emulatorpin", pins.emulator), ("memory", memory.nodeset)):
-        if cpus:
-            yield tag, "", tuple(sorted(cpus))
-    yield from (("vcpupin", str(n), tuple(sorted(cpus))) for n, cpus in enumerate(pins.vcpus))
-    yield from (("iothreadpin", str(n), tuple(sorted(cpus))) for n, cpus in enumerate(pins.iothreads, 1))
-    yield from (("memnode", str(n), (cell.host_cell,)) for n, cell in enumerate(memory.cells))
-
-
 def require(fine: bool, message: str) -> None:
     """Raise Fault VT0912 with the message unless all is fine."""
     if not fine:
-        raise Fault("VT0912", message, help="this is a fault in vtorque or an attack, never in the job file")
+        raise Fault("VT0912", message, help=HINT)

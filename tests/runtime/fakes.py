@@ -79,6 +79,8 @@ def draft(directory: Path, lane: Lane = "system", uid: int | None = None, number
         devices=(Device("eth0", "nic", 1),),
         allotted_cpus=tuple(range(32)),
         allotted_slots=None,
+        slot="thread",
+        host_cpus=(0, 16),
         allotted_memory_bytes=16 * GIB,
         taken=Claim((), (), ()),
         advised_cells=None,

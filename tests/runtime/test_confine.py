@@ -1,6 +1,7 @@
 """Whatever the child does, the parent gets bytes or a Fault."""
 
 import ctypes
+import json
 import os
 import resource
 import signal
@@ -107,6 +108,12 @@ def test_a_bad_end_is_a_fault(function: Any) -> None:
         call_as(*ME, function, limits=Limits(time_s=1))
 
 
+def told_fault(**members: object) -> bytes:
+    """A Fault as a child tells it, or what is none."""
+    said = b"F" + json.dumps(members).encode()
+    return len(said).to_bytes(8, "big") + said
+
+
 def test_a_long_answer_is_a_fault() -> None:
     with pytest.raises(Fault, match="more than 1000 bytes"):
         call_as(*ME, lambda: b"x" * 100_000, limits=Limits(result_bytes=1000))
@@ -120,6 +127,13 @@ def test_a_long_answer_is_a_fault() -> None:
         b"\0" * 8,
         (5).to_bytes(8, "big") + b"Rabc",
         (9).to_bytes(8, "big") + b'F{"x":3}',
+        told_fault(),
+        told_fault(code="VT0101", message=3),
+        told_fault(code="VT0101", message="m", help=3, detail=None),
+        told_fault(code="VT0101", message="m", help=None, detail=[]),
+        told_fault(code="VT0101", message="m", help=None, detail=None, more=1),
+        told_fault(code="XX", message="m", help=None, detail=None),
+        told_fault(code="\x1b[2J", message="m", help=None, detail=None),
         (1).to_bytes(8, "big") + b"Z",
     ],
 )

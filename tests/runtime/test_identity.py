@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.runtime import fakes
-from vtorque_runtime import identity, network
+from vtorque_runtime import host, identity, network
 from vtorque_runtime.identity import find_login, key_pair, reserve_port
 from vtorque_runtime.spool import open_registry
 from vtorque_spec.fault import Fault
@@ -131,6 +131,19 @@ def test_each_vm_has_an_identity_of_its_own(tmp_path: Path) -> None:
             assert len(reserved.ports) == (3 if lane == "session" else 0)
 
 
+def test_a_draft_knows_what_the_site_keeps_for_the_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = host.HostFacts(fakes.node_cells(), (), tuple(range(32)), fakes.GIB, "qemu", "none")
+    monkeypatch.setattr(identity, "connect", lambda _uri: fakes.FileHypervisor(str(tmp_path)))
+    monkeypatch.setattr(fakes.FileHypervisor, "close", lambda _self: None, raising=False)
+    monkeypatch.setattr(host, "facts", lambda _hypervisor: found)
+    monkeypatch.setattr(identity, "find_login", lambda _user, _min_uid, key: fakes.login(key))
+    for cores, cpus in ((0, ()), (2, (0, 1, 16, 17))):
+        made = identity.draft(
+            user="tester", images=tmp_path, min_uid=0, slot="core", host_cores=cores, lane="session", base=tmp_path
+        )
+        assert (made.context.slot, made.context.host_cpus) == ("core", cpus)
+
+
 def test_what_was_reserved_is_given_back(tmp_path: Path) -> None:
     with fakes.reserved(tmp_path, "session") as reserved:
         (port,) = [one.getsockname()[1] for one in reserved.ports]
@@ -145,4 +158,4 @@ def test_what_was_reserved_is_given_back(tmp_path: Path) -> None:
 )
 def test_a_node_name_can_stand_in_a_host_name(monkeypatch: pytest.MonkeyPatch, name: str, node: str) -> None:
     monkeypatch.setattr(socket, "gethostname", lambda: name)
-    assert identity._node_name() == node
+    assert identity.node_name() == node

@@ -1,10 +1,12 @@
 """The command on a node: what it says, and that it is there quickly."""
 
 import io
+import json
 import os
 import subprocess
 import sys
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -57,6 +59,13 @@ def test_status_and_reap(registry: spool.Registry, capsys: pytest.CaptureFixture
     words = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert [line[:2] for line in words] == [["local-1", "alive"], ["local-2", "dead"]]
     assert [line[-2:] for line in words] == [["CPUs", "0,2"], ["none", "yet"]]
+    assert command.main(["status", "--format", "json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [(one["job"], one["alive"], one["cpus"]) for one in told] == [
+        ("local-1", True, [0, 2]),
+        ("local-2", False, None),
+    ]
+    assert all(datetime.fromisoformat(one["since"]).tzinfo and one["user"] and one["pid"] for one in told)
     assert command.main(["reap"]) == 0
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["local-1:", "local-2:"]
     assert [one.job_id for one in registry.registrations()] == ["local-1"]
@@ -70,6 +79,23 @@ def test_reap_tells_what_it_could_not_undo(registry: spool.Registry, capsys: pyt
     said = capsys.readouterr().err
     assert "error[VT0911]" in said
     assert "qemu:///nowhere" in said
+
+
+@pytest.mark.parametrize("words", ["status", "iocm", "iocm show", "iocm set"])
+def test_help_says_who_may_and_gives_an_example_that_parses(
+    words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        command.main([*words.split(), "--help"])
+    assert caught.value.code == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Run it as root" in said
+    assert words != "iocm set" or "`min_cores` to `max_cores`" in said
+    program, *example = said.rpartition("example: ")[2].split()
+    assert (program, " ".join(example).startswith(words)) == ("vtorque-runtime", True)
+    for act in ("_status", "_show_iocm", "_set_iocm"):
+        monkeypatch.setattr(command, act, lambda _chosen: 0)
+    assert command.main(example) == 0
 
 
 @pytest.mark.parametrize("argv", [[], ["prologue"], ["reap", "x"]])

@@ -1,6 +1,7 @@
 """Root acts on nothing that its own context could not have led to."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 
 from tests.runtime import fakes
 from vtorque_runtime.recheck import recheck
+from vtorque_runtime.spool import Lane
 from vtorque_spec.fault import Fault
 from vtorque_spec.plan import Artifact, Filesystem, Group, HostKey, NodeBundle, NodeContext, UserNic
 
@@ -46,15 +48,6 @@ def login(**changes: Any) -> Change:
     return lambda found: fakes.with_guest(found, login=replace(found.plan.login, **changes))
 
 
-def xml(old: str, new: str) -> Change:
-    def change(found: NodeBundle) -> NodeBundle:
-        (domain, *seed) = found.files
-        assert old in domain.text
-        return replace(found, files=(replace(domain, text=domain.text.replace(old, new, 1)), *seed))
-
-    return change
-
-
 def files(change: Callable[[tuple[Artifact, ...]], tuple[Artifact, ...]]) -> Change:
     return lambda found: replace(found, files=change(found.files))
 
@@ -67,6 +60,14 @@ LIES: dict[str, Change] = {
     "a spool above": plan(spool="/var/lib/vtorque/jobs"),
     "no walltime": plan(walltime_s=0),
     "no time to boot": plan(boot_timeout_s=-1),
+    "a walltime of years": plan(walltime_s=2 * 366 * 24 * 3600),
+    "a boot of years": plan(boot_timeout_s=2**40),
+    "a grace of years": plan(grace_s=2**40),
+    "a name that moves the cursor": plan(job_name="a\x1b[2J"),
+    "a note that moves the cursor": plan(notes=("a\x1b[2J",)),
+    "a reason of two lines": plan(reasons=("fine", "a\nb")),
+    "a long note": plan(notes=("a" * 2**16,)),
+    "many reasons": plan(reasons=("a",) * 2**12),
     "no guest": plan(guests=()),
     "an image of the user's": lambda found: replace(
         found, plan=replace(found.plan, image=replace(found.plan.image, disk="/home/tester/root.qcow2"))
@@ -98,22 +99,11 @@ LIES: dict[str, Change] = {
     "a seed with a base": disk(1, backing="/etc/shadow", backing_format="raw"),
     "a third disk": lambda found: fakes.with_machine(found, disks=found.plan.guests[0].machine.disks * 2),
     "no disk": machine(disks=()),
-    "another type in the XML": xml('type="qemu"', 'type="kvm"'),
-    "another name in the XML": xml("<name>vt-", "<name>other-"),
-    "another uuid in the XML": xml("<uuid>", "<uuid>0"),
-    "another path in the XML": xml("<devices>", '<devices><disk type="file"><source file="/etc/shadow" /></disk>'),
-    "another path as text": xml("<devices>", "<devices><emulator>\n /home/tester/qemu</emulator>"),
-    "a block device": xml("<devices>", '<devices><disk type="block"><source dev="/dev/sda" /></disk>'),
-    "a host device": xml("<devices>", '<devices><hostdev mode="subsystem" type="pci" />'),
-    "QEMU arguments": xml(
-        "</devices>", '</devices><q:commandline xmlns:q="http://libvirt.org/schemas/domain/qemu/1.0" />'
-    ),
-    "an entity": xml("<domain", '<!DOCTYPE d [<!ENTITY x SYSTEM "file:///etc/shadow">]><domain'),
-    "no XML": xml("<domain", "domain"),
-    "another root": xml("<domain", "<network"),
+    "a disk of another name": disk(0, target="sda"),
     "a file too many": files(lambda all_: (*all_, Artifact("vm0/seed/../../x", "x"))),
     "a file too few": files(lambda all_: all_[:-1]),
     "a file twice": files(lambda all_: (*all_, all_[-1])),
+    "a file that is not UTF-8": files(lambda all_: (*all_[:-1], replace(all_[-1], text="\ud800"))),
     "a huge file": files(lambda all_: (*all_[:-1], replace(all_[-1], text="x" * 2**21))),
 }
 
@@ -126,6 +116,17 @@ def test_an_honest_bundle_passes(context: NodeContext) -> None:
 def test_a_lie_is_refused(context: NodeContext, lie: str) -> None:
     with pytest.raises(Fault, match="VT0912"):
         recheck(LIES[lie](fakes.bundle(context)), context)
+
+
+def test_locked_memory_is_for_the_system_lane(tmp_path: Path) -> None:
+    lanes: tuple[tuple[Lane, bool], ...] = (("system", True), ("session", False))
+    for lane, fine in lanes:
+        (tmp_path / lane).mkdir()
+        with fakes.reserved(tmp_path / lane, lane) as reserved:
+            found = fakes.bundle(reserved.context)
+            locked = replace(found.plan.guests[0].machine.memory, locked=True)
+            with nullcontext() if fine else pytest.raises(Fault, match=r"VT0912.*locked"):
+                recheck(fakes.with_machine(found, memory=locked), reserved.context)
 
 
 def test_mounts_are_for_the_system_lane(tmp_path: Path) -> None:

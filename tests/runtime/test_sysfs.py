@@ -223,3 +223,15 @@ def test_lists(text: str, cpus: tuple[int, ...]) -> None:
 def test_what_is_no_list(text: str) -> None:
     with pytest.raises(ValueError, match="not a list"):
         read_list(text)
+
+
+@pytest.mark.parametrize("text", ["0-65535," * 9000 + "0", "0-65535", "8192", "0-8192", "1,1", "0-3,2", "3-2", "5,4",
+                                  "9" * 400_000, "0," * 400_000 + "0"])  # fmt: skip
+def test_no_list_is_longer_than_the_kernels_or_descends(text: str) -> None:
+    with pytest.raises(ValueError, match="not a list"):
+        read_list(text)
+
+
+def test_the_longest_lists() -> None:
+    assert read_list("0-8191") == tuple(range(8192))
+    assert read_list(",".join(map(str, range(8192)))) == tuple(range(8192))

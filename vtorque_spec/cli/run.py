@@ -16,6 +16,7 @@ from vtorque_spec.policy import Context
 from vtorque_spec.site import Site
 
 if TYPE_CHECKING:
+    from vtorque_runtime.identity import Draft
     from vtorque_spec.node import Answer, Needs
     from vtorque_spec.plan import NodeBundle, NodeContext
 
@@ -40,18 +41,16 @@ def command(job: Path, user: str | None, site: Path | None) -> int:
     _check_site(site)
     facts = the_site(site)
     context = context_of(owner.pw_uid, facts)
-    from vtorque_runtime import identity, ledger, local
-    from vtorque_runtime.images.store import SYSTEM_STORE
-    from vtorque_spec.carrier import decode_user_part
+    from vtorque_runtime import ledger, local
+    from vtorque_runtime.identity import reserve
     from vtorque_spec.cli.progress import Phases
-    from vtorque_spec.node import bundle_of, needs_of
+    from vtorque_spec.node import bundle_of, needs_of, parts_of
 
-    checked = _checked(job, owner, facts, context)
-    machine, user_part = checked.result["machine"], decode_user_part(checked.result["user"])
-    draft = identity.draft(user=owner.pw_name, images=SYSTEM_STORE, min_uid=facts.min_uid)
+    machine, user_part = parts_of(_checked(job, owner, facts, context))
+    draft = _draft(owner, facts)
     click.echo(f"vtorque: {draft.facts}", err=True)
     needs = needs_of(_planned(machine, facts, context, draft.context))
-    with identity.reserve(draft, needs.vms, _advice(needs, draft.context)) as reserved:
+    with reserve(draft, needs.vms, _advice(needs, draft.context)) as reserved:
 
         def plan(node: "NodeContext") -> "NodeBundle":
             return bundle_of(_planned(machine, facts, context, node, ledger.held(reserved.registry)))
@@ -92,6 +91,22 @@ def _check_site(site: Path | None) -> None:
         for path, why in changeable(root) if root is not None and root.exists() else ():
             hint = f"make it root's own: chown -R root: {root} && chmod -R go-w {root}"
             raise Fault("VT0704", f"{path} {why}, so root does not use it", help=hint)
+
+
+def _draft(owner: pwd.struct_passwd, site: Site) -> "Draft":
+    """What the site says of this node is root's own to know: what a child makes of it is held against that."""
+    from vtorque_runtime import identity
+    from vtorque_runtime.images.store import SYSTEM_STORE
+    from vtorque_spec.node import class_of
+
+    said = site.node_classes[class_of(site, identity.node_name())]
+    return identity.draft(
+        user=owner.pw_name,
+        images=SYSTEM_STORE,
+        min_uid=site.min_uid,
+        slot=said.slot or "thread",
+        host_cores=said.host_reserve.cores if said.host_reserve else 0,
+    )
 
 
 def _checked(job: Path, owner: pwd.struct_passwd, site: Site, context: Context) -> "Answer":
