@@ -25,6 +25,7 @@ bench:
 	scripts/setup bench
 	.venv/bin/python benchmarks/compile.py
 	.venv/bin/python benchmarks/lint.py
+	.venv/bin/python benchmarks/placement.py
 
 clean:
 	rm -rf .venv .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

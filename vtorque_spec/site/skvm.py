@@ -32,8 +32,9 @@ def _beyond(said: NodeClass, nics: tuple[str, ...] | None) -> Iterator[str]:
     widths = core_widths(said)
     if not widths:  # a class that tells no cores has one to each CPU
         widths = [1] * (said.cpus + (said.host_reserve.cores if said.host_reserve else 0))
-    if sum(widths) > CPUS_LIMIT:
-        yield f"it has {sum(widths)} CPUs, at most {CPUS_LIMIT} are known to the I/O manager"
+    highest = max((cpu for cell in said.cells or () for cpu in cell.cpus or ()), default=sum(widths) - 1)
+    if highest >= CPUS_LIMIT:
+        yield f"it has the CPU {highest}, the I/O manager knows 0 to {CPUS_LIMIT - 1}"
     if len(widths) < LEAST_CORES:
         yield f"it has {len(widths)} core{'' if len(widths) == 1 else 's'}, at least {LEAST_CORES} are needed"
     served = [d.name for d in said.devices or () if d.kind in ("nic", "hca") and (nics is None or d.name in nics)]
