@@ -4,7 +4,9 @@
 what one node applies, by the node's own site, and runs as nobody. An ordinary user's `vtorque run` calls them directly.
 """
 
+import importlib
 import json
+import pkgutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -46,6 +48,16 @@ class Needs:
 
 LARGEST_NEEDS = Needs(256, 2**16, 2**40 // 2**10)
 """What root accepts of a child: 256 VMs, 65,536 vCPUs, 1 PiB."""
+
+
+def load_everything() -> None:
+    """Import all that checking and planning a job may need: some modules are loaded by those who need them alone."""
+    for name in ("spec", "site", "policy", "placement"):
+        package = importlib.import_module(f"vtorque_spec.{name}")
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            importlib.import_module(module.name)
+    for name in ("domain", "seed"):
+        importlib.import_module(f"vtorque_compilers.{name}")
 
 
 def check_job(path: Path, site: Site, context: Context) -> bytes:

@@ -3,6 +3,10 @@
 import contextlib
 import dataclasses
 import json
+import os
+import shutil
+import subprocess
+import sys
 from ipaddress import IPv4Interface
 from pathlib import Path
 from typing import Any
@@ -11,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.spec.helpers import CONTEXT, EXAMPLES, MINIMAL, checked, site
+from tests.spec.helpers import CONTEXT, EXAMPLES, MINIMAL, ROOT, checked, site
 from vtorque_spec import render
 from vtorque_spec.carrier import decode_user_part
 from vtorque_spec.diagnostics import Report
@@ -21,6 +25,7 @@ from vtorque_spec.node import Needs, bundle_of, check_job, needs_of, parts_of, p
 from vtorque_spec.placement.nodes import node_of_class, node_of_context
 from vtorque_spec.placement.preview import preview_context
 from vtorque_spec.plan import BridgeNic, Cell, JobPlan, NodeContext, lowest_cores
+from vtorque_spec.site import Site
 from vtorque_spec.site.model import NodeClass
 
 CLASS = {"cpus": 8, "memory": "16GiB"}
@@ -277,3 +282,46 @@ def test_the_machine_part_cannot_smuggle_members() -> None:
     )
     assert told.result is None
     assert [item.code.id for item in told.findings] == ["VT0112"]
+
+
+LOADED = """
+import json, sys
+from pathlib import Path
+from tests.spec.helpers import CONTEXT, MINIMAL, document, site
+from tests.spec.test_node import context_of
+from vtorque_spec.diagnostics import Report
+from vtorque_spec.driver import check_document, machine_part
+from vtorque_spec.node import check_job, load_everything, plan_job
+
+at = site(Path(sys.argv[1]))
+load_everything()
+before = set(sys.modules)
+for number, said in enumerate(("", "pinning: auto\\niocm: true\\n", "vcpus: 200\\n", "vcpu: 1\\n", "vcpus: 3\\n")):
+    file = Path(sys.argv[2]) / f"{number}.vjob.yaml"
+    file.write_text(MINIMAL + said)
+    told = json.loads(check_job(file, at, CONTEXT))
+    if told["result"]:
+        plan_job(told["result"]["machine"], at, CONTEXT, context_of(at))
+own = [name for name in set(sys.modules) - before if "site-packages" in (sys.modules[name].__file__ or "")]
+print(sorted(own + [name for name in set(sys.modules) - before if name.startswith("vtorque")]))
+"""
+
+
+def context_of(at: Site) -> NodeContext:
+    found = checked(MINIMAL, at=at)
+    name = next(iter(at.node_classes))
+    return preview_context(found.job, name, node_of_class(at, name))
+
+
+def test_a_child_loads_no_more_modules(tmp_path: Path) -> None:
+    """It may not be able to read the program: root's may lie where nobody else can look."""
+    rules = tmp_path / "site"
+    shutil.copytree(ROOT / "tests/invalid/sites/plain", rules)
+    schema = "$schema: https://json-schema.org/draft/2020-12/schema\n"
+    limits = "properties: {vcpus: {maximum: 64}, memory: {maxQuantity: 8GiB}}\nif: {required: [iocm]}\nthen: {}\n"
+    (rules / "policy.yaml").write_text(schema + limits)
+    command = [sys.executable, "-c", LOADED, str(rules), str(tmp_path)]
+    path = os.pathsep.join(str(ROOT / part) for part in ("", "compilers", "runtime"))
+    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+    assert done.stdout == "[]\n"

@@ -146,11 +146,10 @@ def _ask(uid: int, gid: int, groups: list[int], function: Callable[..., bytes], 
     from vtorque_spec.node import read_answer
 
     if os.geteuid() == 0:
-        import vtorque_compilers.domain
-        import vtorque_compilers.seed  # noqa: F401 - now, because the child may not be able to read this program
-        import vtorque_spec.site.nodes  # noqa: F401 - as above
         from vtorque_runtime.confine import call_as
+        from vtorque_spec.node import load_everything
 
+        load_everything()  # now, because the child may not be able to read this program
         raw = call_as(uid, gid, groups, function, *arguments)
     else:
         raw = function(*arguments)
