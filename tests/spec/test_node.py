@@ -302,8 +302,9 @@ for number, said in enumerate(("", "pinning: auto\\niocm: true\\n", "vcpus: 200\
     told = json.loads(check_job(file, at, CONTEXT))
     if told["result"]:
         plan_job(told["result"]["machine"], at, CONTEXT, context_of(at))
-own = [name for name in set(sys.modules) - before if "site-packages" in (sys.modules[name].__file__ or "")]
-print(sorted(own + [name for name in set(sys.modules) - before if name.startswith("vtorque")]))
+files = {name: getattr(sys.modules[name], "__file__", None) or "" for name in set(sys.modules) - before}
+own = [name for name, file in files.items() if "site-packages" in file]
+print(sorted(own + [name for name in files if name.startswith("vtorque")]))
 """
 
 
