@@ -4,6 +4,7 @@ import contextlib
 import grp
 import os
 import pwd
+import re
 import signal
 import subprocess
 import time
@@ -93,6 +94,15 @@ def virsh(*words: str) -> str:
     """What virsh says of qemu:///system."""
     done = subprocess.run(["virsh", "-q", "-c", "qemu:///system", *words], capture_output=True, text=True, check=True)
     return done.stdout.strip()
+
+
+def thread_cpus(domain: str) -> dict[str, str]:
+    """Where the kernel lets each thread of the domain's QEMU run, by the thread's name and id."""
+    pid = Path(f"/run/libvirt/qemu/{domain}.pid").read_text().strip()
+    tasks = list(Path(f"/proc/{pid}/task").iterdir())
+    allowed = (re.findall(r"^Cpus_allowed_list:\t(.*)$", (task / "status").read_text(), re.MULTILINE) for task in tasks)
+    names = (f"{(task / 'comm').read_text().strip()} {task.name}" for task in tasks)
+    return {name: found[0] for name, found in zip(names, allowed, strict=True)}
 
 
 def left_behind() -> list[str]:

@@ -32,8 +32,7 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """With CI=true a skip is a failure: what a machine lacks for a test is a fault of the CI."""
     report = yield
-    # An expected failure (it has `wasxfail`) is reported as skipped too, but it did run: that one stays as it is.
-    if report.skipped and not hasattr(report, "wasxfail") and os.environ.get("CI") == "true":
+    if report.skipped and os.environ.get("CI") == "true":
         report.outcome = "failed"
         report.longrepr = f"skipped in CI: {report.longrepr}"
     return report

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.boots import Done, environment, finished, left_behind, started, virsh, wait_for
+from tests.boots import Done, environment, finished, left_behind, started, thread_cpus, virsh, wait_for
 from tests.spec.helpers import ROOT
 from tests.support.libvirtd import Libvirtd
 from tests.test_run import PYTHONPATH, Count, ask_inside, run_as, until_not_silent, user, work, write_job
@@ -22,13 +22,6 @@ LIMIT_S = 300
 
 def tokens(domain: str) -> dict[str, str]:
     return dict(line.split("=", 1) for line in ask_inside(domain, "/run/vtorque/boot").splitlines())
-
-
-def thread_cpus(domain: str) -> set[str]:
-    """Where the kernel lets any thread of the domain's QEMU run."""
-    pid = Path(f"/run/libvirt/qemu/{domain}.pid").read_text().strip()
-    found = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/status")]
-    return {re.findall(r"^Cpus_allowed_list:\t(.*)$", text, re.MULTILINE)[0] for text in found}
 
 
 @pytest.mark.root
@@ -67,7 +60,7 @@ def test_two_guests_on_their_own_cores(
                 seen["tokens"] = [tokens(domain) for domain in domains]
                 seen["uuids"] = [virsh("domuuid", domain) for domain in domains]
                 seen["pins"] = [virsh("vcpupin", domain).split()[-1] for domain in domains]
-                seen["threads"] = [thread_cpus(domain) for domain in domains]
+                seen["threads"] = [set(thread_cpus(domain).values()) for domain in domains]
                 seen["networks"] = [name for name in virsh("net-list", "--name").split() if name.startswith("vt-")]
                 (spool,) = [path for path in Path("/var/lib/vtorque/jobs").iterdir() if path.is_dir()]
                 seen["copies"] = {path.name: path.stat() for path in spool.glob("console*.log")}

@@ -11,8 +11,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from vtorque_spec.canonical import DecodeError, canonical_json, from_json
-from vtorque_spec.plan import UserPart
+from vtorque_spec.canonical import DecodeError, canonical_json, digest, from_json
+from vtorque_spec.plan import VERSION, JobPlan, UserPart
 
 MACHINE_ENVELOPE = "VT1."
 USER_ENVELOPE = "VTU1."
@@ -32,6 +32,11 @@ class MachinePart:
     job: dict[str, Any]
     policy_digest: str
     job_plan_digest: str
+
+
+def job_plan_digest(job: JobPlan) -> str:
+    """Return the digest by which the login node and the nodes compare what they understood."""
+    return digest("job-plan", VERSION, job)
 
 
 def encode_machine_part(part: MachinePart) -> str:

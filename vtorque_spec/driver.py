@@ -11,20 +11,24 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from vtorque_spec.canonical import DecodeError, canonical_json
-from vtorque_spec.carrier import USER_FIELDS, MachinePart, decode_machine_part, encode_machine_part, encode_user_part
+from vtorque_spec.carrier import (
+    USER_FIELDS,
+    MachinePart,
+    decode_machine_part,
+    encode_machine_part,
+    encode_user_part,
+    job_plan_digest,
+)
 from vtorque_spec.diagnostics import Code, Diagnostic, Report
 from vtorque_spec.document import Document, read
 from vtorque_spec.embed import embed_map, user_part
 from vtorque_spec.fault import Fault
-from vtorque_spec.placement.node_plan import job_plan_digest, plan_node
 from vtorque_spec.placement.nodes import node_of_class, node_of_context
-from vtorque_spec.placement.picture import Picture
-from vtorque_spec.placement.preview import preview_context
 from vtorque_spec.placement.request import Choice, choose, report_shortages
 from vtorque_spec.plan import Artifact, Flavour, JobPlan, NodeBundle, NodeContext, NodePlan, UserPart
 from vtorque_spec.policy import Context, Effective, have_limits
@@ -34,6 +38,9 @@ from vtorque_spec.resolve import resolve
 from vtorque_spec.site import Site, load_site
 from vtorque_spec.spec.honoured import check_honoured
 from vtorque_spec.spec.parse import NormalForm, normal_form, parse_job, parse_normal
+
+if TYPE_CHECKING:  # a compile to a script draws nothing
+    from vtorque_spec.placement.picture import Picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +138,8 @@ def compile_script(checked: Checked, flavour: Flavour, report: Report) -> Artifa
 
 def compile_bundle(checked: Checked, site: Site, script: Artifact, report: Report) -> tuple[Artifact, ...]:
     """Return the script, the JobPlan, and the guests' files as they would be on a node of the chosen class."""
+    from vtorque_spec.placement.preview import preview_context
+
     name = checked.choice.node_class
     context = preview_context(checked.job, name, node_of_class(site, name))
     bundle = plan_for_node(checked.job, context, site, name, checked.normal, report)
@@ -140,7 +149,7 @@ def compile_bundle(checked: Checked, site: Site, script: Artifact, report: Repor
     return (*files, manifest(files))
 
 
-def picture_of(checked: Checked, site: Site) -> Picture:
+def picture_of(checked: Checked, site: Site) -> "Picture":
     """Return who gets what on a node of the class that was chosen."""
     from vtorque_spec.placement.drawn import picture
     from vtorque_spec.placement.fit import Placed, place
@@ -163,6 +172,7 @@ def plan_for_node(
     """Decide everything that one node of a class needs, and compile its guests' files."""
     from vtorque_compilers.domain import compile_domain
     from vtorque_compilers.seed import compile_seed
+    from vtorque_spec.placement.node_plan import plan_node
 
     with faults(report):
         plan = plan_node(job, context, node_of_context(site, node_class, context))

@@ -46,7 +46,7 @@ def test_the_node_understands_what_the_compile_understood(example: Path) -> None
     bundle = bundle_of(read_answer(plan_job(told.result["machine"], at, CONTEXT, context)))
     assert told.result["machine"] == machine_part(here)
     assert decode_user_part(told.result["user"]) == here.user
-    from vtorque_spec.placement.node_plan import job_plan_digest
+    from vtorque_spec.carrier import job_plan_digest
 
     assert bundle.plan.job_plan_digest == job_plan_digest(here.job)
 

@@ -10,7 +10,6 @@ from vtorque_spec.placement.devices import too_few_devices
 from vtorque_spec.placement.nodes import HostNode
 from vtorque_spec.placement.pinning_map import misfits
 from vtorque_spec.placement.refuse import fits
-from vtorque_spec.placement.remedy import remedy
 from vtorque_spec.placement.shortage import (
     Shortage,
     told,
@@ -31,6 +30,7 @@ class Placed:
 
 def shortages(job: JobPlan, node: HostNode) -> tuple[Shortage, ...]:
     """Return what is short on a node and how to mend it; nothing when the job fits."""
+    from vtorque_spec.placement.remedy import remedy  # for a job that does not fit
 
     def lacking(other: JobPlan) -> set[Code]:
         return {one.code for one in lacks(other, node)}

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import PurePosixPath
 
-from vtorque_spec.canonical import digest
+from vtorque_spec.carrier import job_plan_digest
 from vtorque_spec.fault import Fault
 from vtorque_spec.placement.fit import Placed, place
 from vtorque_spec.placement.guests import GuestPlace, claim, guest_places, io_cores
@@ -28,11 +28,6 @@ from vtorque_spec.resolve.cpus import VCPUS_LIMIT
 
 EMULATED_VCPUS_LIMIT = VCPUS_LIMIT["emulation"]
 """Whether a node emulates is known there alone."""
-
-
-def job_plan_digest(job: JobPlan) -> str:
-    """Return the digest by which the login node and the nodes compare what they understood."""
-    return digest("job-plan", VERSION, job)
 
 
 def plan_node(job: JobPlan, context: NodeContext, node: HostNode) -> NodePlan | tuple[Shortage, ...]:
