@@ -122,6 +122,8 @@ def test_a_map_onto_another_jobs_core() -> None:
     (short,) = shortages(mapped(0, 1), node)
     assert short.code is Code.MAP_TAKEN
     assert short.fields == (("pinning", "map", 1),)
+    (short,) = shortages(mapped(0, 1), replace(node, taken=Claim((18,), (), ())))  # the other thread of CPU 2's core
+    assert (short.code, short.fields) == (Code.MAP_TAKEN, (("pinning", "map", 1),))
 
 
 def test_a_map_where_the_allotment_is_not_known() -> None:
@@ -135,7 +137,7 @@ def test_a_map_where_the_allotment_is_not_known() -> None:
     assert found(job(map=(0,)), some) == []
     (short,) = shortages(job(map=(1,)), some)
     assert (short.code, short.message) == (
-        Code.MAP_TAKEN, "number 1 of the allotment, CPU 2, is of a core that the job was not allotted whole"
+        Code.MAP_TAKEN, "number 1 of the allotment, CPU 2, is of a core that the job does not have whole"
     )  # fmt: skip
     assert found(job(map=(1,)), replace(some, vcpu="thread")) == []
 

@@ -268,6 +268,13 @@ def test_huge_pages_of_the_size_that_fits() -> None:
     assert second.guests[0].memory.nodeset == (1,)
 
 
+def test_what_qemu_has_beside_huge_pages_is_claimed_where_the_guest_lies() -> None:
+    """Its cells are all that QEMU may take memory from, though another one has more."""
+    found = told(job(hugepages="1GiB", memory_bytes=8 * GIB), node_of(DUAL))
+    assert found is not None
+    assert found.claim.memory == (CellMemory(0, 1, 256 * MIB), CellMemory(0, GIB, 8))
+
+
 def test_memory_is_locked_where_the_site_says_so() -> None:
     for said in (True, False):
         found = told(job(), node_of({**DUAL, "lock_memory": said}))

@@ -56,25 +56,29 @@ def claim(job: JobPlan, node: HostNode, placed: Placed) -> Claim:
     """Return what the job holds of the node: its cores with all their threads, and its memory by cell."""
     found = placed.placement
     cores = (*found.io, *found.floats, *(core for guest in found.guests for core in guest.cores))
-    page = placed.demand.page_bytes or 1
+    page, lies = placed.demand.page_bytes or 1, laid(node, placed)
+    spans = [[cell for cell, _ in own] for own in lies]
     held: Counter[tuple[int, int]] = Counter()
-    for lies in laid(node, placed):
-        for cell, size in lies:
-            held[cell, page] += size // page
+    for cell, size in (part for own in lies for part in own):
+        held[cell, page] += size // page
     if page > 1:
-        held += _beside(node, beside_bytes(job) * job.vms_per_node)
+        held += _beside(node, beside_bytes(job), spans)
     memory = tuple(CellMemory(cell, size, count) for (cell, size), count in sorted(held.items()))
-    spans = [[cell for cell, _ in lies] for lies in laid(node, placed)]
     devices = (name for own in assigned(job.devices, node, spans) for name in own)
     return Claim(_cpus(cores), memory, tuple(sorted(devices)))
 
 
-def _beside(node: HostNode, amount: int) -> Counter[tuple[int, int]]:
-    """What QEMU has beside huge pages is bound to no cell: it is counted in those that have the most."""
+def _beside(node: HostNode, each_bytes: int, spans: Sequence[Sequence[int]]) -> Counter[tuple[int, int]]:
+    """What QEMU has beside a guest's huge pages lies in the same cells; what has no room there, where most is."""
+    left = {cell.id: cell.memory_bytes for cell in node.for_engine().cells}
     held: Counter[tuple[int, int]] = Counter()
-    for cell in sorted(node.for_engine().cells, key=lambda cell: (-cell.memory_bytes, cell.id)):
-        held[cell.id, 1] = min(amount, cell.memory_bytes)
-        amount -= held[cell.id, 1]
+    for own in spans:
+        amount = each_bytes
+        for cell in sorted(left, key=lambda cell: (cell not in own, -left[cell], cell)):
+            taken = min(amount, left[cell])
+            held[cell, 1] += taken
+            left[cell] -= taken
+            amount -= taken
     return +held
 
 

@@ -25,6 +25,7 @@ def misfits(job: JobPlan, node: HostNode) -> list[Shortage]:
 def _misfits(job: JobPlan, node: HostNode) -> Iterator[Shortage]:
     owners = dict.fromkeys(node.taken.cpus, "another job's") | dict.fromkeys(node.host_cpus, "the host's own")
     entry_of: dict[tuple[int, ...], int] = {}
+    usable = set(node.allotted).difference(owners)
     core_of = {cpu: core for cell in node.cells for core in cell.cores for cpu in core}
     for index, place in enumerate(job.pinning.map):
         field = (("pinning", "map", index),)
@@ -45,6 +46,6 @@ def _misfits(job: JobPlan, node: HostNode) -> Iterator[Shortage]:
             message += f"{job.pinning.map[earlier]} is of"
             why = "a vCPU has a whole core here" if node.vcpu == "core" else "two VMs share no core"
             yield Shortage(Code.MAP_CORE_TWICE, message, f"name a CPU of another core: {why}", field)
-        elif node.vcpu == "core" and not set(core) <= set(node.allotted):
-            message = f"number {place} of the allotment, CPU {cpu}, is of a core that the job was not allotted whole"
+        elif node.vcpu == "core" and cpu in usable and not usable.issuperset(core):
+            message = f"number {place} of the allotment, CPU {cpu}, is of a core that the job does not have whole"
             yield Shortage(Code.MAP_TAKEN, message, "name a CPU of a whole core", field)
