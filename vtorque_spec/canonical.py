@@ -16,6 +16,9 @@ T = TypeVar("T")
 LARGEST_INTEGER = 2**53 - 1
 """Beyond this, readers that keep numbers as IEEE doubles lose digits."""
 
+DEPTH_LIMIT = 32
+"""So deep may values be nested, as in a job file."""
+
 
 class DecodeError(ValueError):
     """The JSON is not of the shape that the type asks for; the text names the member."""
@@ -54,11 +57,29 @@ def from_json(kind: type[T], text: str | bytes) -> T:
 
     Raises DecodeError, whatever the bytes are.
     """
+    return typing.cast(T, from_data(kind, plain_data(text)))
+
+
+def plain_data(text: str | bytes) -> Any:
+    """Read `text` as JSON data such as canonical JSON can hold; raises DecodeError, whatever the bytes are."""
     try:
         data = json.loads(text, parse_float=_refuse, parse_constant=_refuse, object_pairs_hook=_unique)
+        _check_bounds(data, DEPTH_LIMIT)
     except (ValueError, RecursionError) as error:
         raise DecodeError(f"not JSON: {error}") from None
-    return typing.cast(T, from_data(kind, data))
+    return data
+
+
+def _check_bounds(data: object, depth: int) -> None:
+    if depth < 0:
+        raise ValueError(f"values are nested more than {DEPTH_LIMIT} deep")
+    if type(data) is int and abs(data) > LARGEST_INTEGER:
+        raise ValueError("a number is not below 2^53")
+    if isinstance(data, str):
+        data.encode()  # a lone surrogate is a UnicodeEncodeError
+    members = [*data, *data.values()] if isinstance(data, dict) else data if isinstance(data, list) else ()
+    for member in members:
+        _check_bounds(member, depth - 1)
 
 
 def from_data(kind: Any, data: object, where: str = "") -> object:

@@ -7,11 +7,13 @@ Both are canonical JSON in base64, behind an envelope that names part and versio
 
 import base64
 import binascii
-import json
+import io
+import re
 from dataclasses import dataclass
 from typing import Any
 
-from vtorque_spec.canonical import DecodeError, canonical_json, digest, from_json
+from vtorque_spec.canonical import DecodeError, canonical_json, digest, from_json, plain_data
+from vtorque_spec.fault import Fault
 from vtorque_spec.plan import VERSION, JobPlan, UserPart
 
 MACHINE_ENVELOPE = "VT1."
@@ -40,18 +42,36 @@ def job_plan_digest(job: JobPlan) -> str:
 
 
 def encode_machine_part(part: MachinePart) -> str:
-    """Return the text that the batch system carries to root."""
-    return MACHINE_ENVELOPE + _base64(canonical_json(part))
+    """Return the text that the batch system carries to root. Raises Fault VT0601, which names the largest members."""
+    text = MACHINE_ENVELOPE + _base64(canonical_json(part))
+    if len(text) > MACHINE_PART_LIMIT_BYTES:
+        sizes = sorted(_sizes(part.job), key=lambda member: (-member[1], member[0]))
+        listed = ", ".join(f"{name} {size}" for name, size in sizes[:3])
+        raise Fault(
+            "VT0601",
+            f"the job's machine part has {len(text)} bytes,"
+            f" the batch system carries {MACHINE_PART_LIMIT_BYTES}: {listed}",
+            help=f"shorten `{sizes[0][0]}`",
+        )
+    return text
+
+
+def _sizes(job: dict[str, Any]) -> list[tuple[str, int]]:
+    """Return how many bytes each member takes in base64; those of mappings one by one."""
+    members = [
+        (f"{outer}.{inner}", value)
+        for outer, mapping in job.items()
+        for inner, value in (mapping.items() if isinstance(mapping, dict) else ())
+    ]
+    members += [(name, value) for name, value in job.items() if not isinstance(value, dict)]
+    return [(name, len(_base64(canonical_json(value)))) for name, value in members]
 
 
 def decode_machine_part(text: str) -> MachinePart:
     """Read what the batch system carried; raises DecodeError, whatever the text is."""
     if len(text) > MACHINE_PART_LIMIT_BYTES:
         raise DecodeError(f"the machine part has {len(text)} bytes, {MACHINE_PART_LIMIT_BYTES} are allowed")
-    try:
-        data = json.loads(_from_base64(text, MACHINE_ENVELOPE))
-    except (ValueError, RecursionError) as error:
-        raise DecodeError(f"the machine part is not JSON: {error}") from None
+    data = plain_data(_from_base64(text, MACHINE_ENVELOPE))
     if not isinstance(data, dict) or set(data) != {"job", "policy_digest", "job_plan_digest"}:
         raise DecodeError("the machine part is not a mapping of job, policy_digest and job_plan_digest")
     if not isinstance(data["job"], dict) or USER_FIELDS & set(data["job"]):
@@ -66,12 +86,12 @@ def machine_part_in_script(script: str) -> str | None:
 
     From Slurm root has the script and nothing else. None: an ordinary job's script.
     """
-    for line in script.split("\n"):
+    for line in io.StringIO(script, newline="\n"):
         if not line.startswith("#"):
             return None
         for start in CARRIERS:
             if line.startswith(start):
-                return line.removeprefix(start)
+                return line.removeprefix(start).removesuffix("\n")
     return None
 
 
@@ -91,8 +111,18 @@ def _base64(text: str) -> str:
 
 def _from_base64(text: str, envelope: str) -> bytes:
     if not text.startswith(envelope):
-        raise DecodeError(f"the part does not start with {envelope}")
+        raise DecodeError(_other_envelope(text, envelope))
     try:
         return base64.b64decode(text.removeprefix(envelope).encode("ascii"), validate=True)
     except (UnicodeEncodeError, binascii.Error) as error:
         raise DecodeError(f"the part is not base64: {error}") from None
+
+
+def _other_envelope(text: str, envelope: str) -> str:
+    """Say what is wrong with the start of a part; a later version's has the same form with its own number."""
+    name, reads = envelope[:-2], envelope[-2]
+    version = re.match(rf"{name}([0-9]{{1,4}})\.", text)
+    if version is None:
+        return f"the part does not start with {envelope}"
+    told = f"the part has version {int(version[1])}, this program reads version {reads}"
+    return f"{told}: compile it with the node's vtorque"

@@ -1,5 +1,6 @@
 """How qsub reads a script: a recording stand-in for Torque's and OpenPBS's, by the rules that were measured on them."""
 
+import re
 from dataclasses import dataclass, field
 
 OPTIONS = {
@@ -12,10 +13,25 @@ TORQUE_LINE_BYTES = 32766
 OPENPBS_WORDS = 128
 
 RESOURCES = {
-    "torque": {"nodes", "mem", "walltime"},
+    "torque": {"nodes", "mem", "walltime", "naccesspolicy"},
     "openpbs": {"select", "place", "walltime", "vtspec"},
 }
 """Those that the compiler may ask for, not all that there are."""
+
+
+SERVER = r"(\.[A-Za-z0-9.-]+)?"
+JOBS = {
+    "torque": {"after[a-z]*": rf"[0-9]+(\[[0-9]+\])?{SERVER}", "after[a-z]*array": rf"[0-9]+\[\]{SERVER}"},
+    "openpbs": {"after[a-z]*": rf"[0-9]+(\[\])?{SERVER}"},
+}
+"""The jobs that each kind of dependency takes; the last kind that fits counts. (OpenPBS: none on a subjob.)"""
+
+KINDS = {
+    "torque": {f"{kind}{array}" for kind in ("after", "afterok", "afternotok", "afterany") for array in ("", "array")}
+    - {"afterarray"}
+    | {"afterstartarray"},
+    "openpbs": {"after", "afterok", "afternotok", "afterany"},
+}
 
 
 class RefusedError(Exception):
@@ -78,8 +94,31 @@ def _read_words(flavour: str, words: list[str], request: Request) -> None:
             request.variables = dict(_variable(item) for item in value.split(","))
         elif set(value) & set("\"'\\"):
             raise RefusedError(f"quoting: {value}")
+        elif f"-{letter}" in request.options and letter != "W":
+            raise AssertionError(f"-{letter} is said twice")
         else:
+            _check_value(flavour, letter, value)
             request.options[f"-{letter}"] = value
+
+
+def _check_value(flavour: str, letter: str, value: str) -> None:
+    """What qsub checks itself of the options that the compiler uses. A file name is not read."""
+    fine = {
+        "t": r"[0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*(%[0-9]+)?",
+        "J": r"[0-9]+-[0-9]+(:[1-9][0-9]*)?(%[0-9]+)?",
+        "m": "n|[abe]+" if flavour == "torque" else "n|j?[abe]+",
+        "M": r"[^\s,@]+(@[^\s,@]+)?(,[^\s,@]+(@[^\s,@]+)?)*",
+        "W": "depend=.*",
+    }
+    if letter in fine and not re.fullmatch(fine[letter], value):
+        raise RefusedError(f"illegal -{letter} value {value}")
+    if letter == "J" and int(value.split("-")[0]) >= int(re.split("[-:%]", value)[1]):
+        raise RefusedError(f"illegal -J value {value}")
+    for item in value.removeprefix("depend=").split(",") if letter == "W" else ():
+        kind, *jobs = item.split(":")
+        form = [form for kinds, form in JOBS[flavour].items() if re.fullmatch(kinds, kind)]
+        if kind not in KINDS[flavour] or not jobs or not all(re.fullmatch(form[-1], job) for job in jobs):
+            raise RefusedError(f"illegal -W value {item}")
 
 
 def _resource(item: str, request: Request) -> tuple[str, str]:

@@ -1,6 +1,7 @@
 """Torque's and OpenPBS's batch scripts, as a stand-in for qsub reads them (`qsub.py`)."""
 
 from dataclasses import replace
+from itertools import pairwise
 from typing import Literal
 
 import pytest
@@ -9,9 +10,9 @@ from hypothesis import strategies as st
 
 from tests.compilers.plans import GIB, JOB, REQUEST, with_batch
 from tests.compilers.qsub import RefusedError, Request, read
-from tests.compilers.scripts import ANY_WORD, MACHINE_PART, carried, compiled
+from tests.compilers.scripts import ANY_WORD, FLAVOURS, MACHINE_PART, carried, compiled
 from vtorque_spec.fault import Fault
-from vtorque_spec.plan import JobPlan, NodeRequest
+from vtorque_spec.plan import Array, Dependency, Flavour, IndexRange, JobPlan, Mail, NodeRequest
 
 Pbs = Literal["torque", "openpbs"]
 both = pytest.mark.parametrize("flavour", ["torque", "openpbs"])
@@ -69,6 +70,111 @@ def test_whole_nodes(flavour: Pbs, prop: str | None) -> None:
     request = asked(flavour, with_batch(exclusive=True), replace(REQUEST, property=prop))
     assert ("-n" in request.options) == (flavour == "torque")
     assert request.resources.get("place", "none") == {"torque": "none", "openpbs": "scatter:exclhost"}[flavour]
+
+
+@pytest.mark.parametrize(
+    ("exclusive", "policy", "place"), [(None, None, "scatter"), (False, "shared", "scatter:shared")]
+)
+def test_shared_nodes(exclusive: bool | None, policy: str | None, place: str) -> None:
+    """Only a job that says so asks for nodes that others may use: a site's own default stays."""
+    job = with_batch(exclusive=exclusive)
+    assert asked("torque", job).resources.get("naccesspolicy") == policy
+    assert asked("openpbs", job).resources["place"] == place
+
+
+def an_array(*bounds: tuple[int, int], at_once: int | None = None) -> Array:
+    return Array(tuple(IndexRange(*bound) for bound in bounds), at_once)
+
+
+@pytest.mark.parametrize(
+    ("array", "torque", "openpbs"),
+    [
+        (an_array((0, 9), at_once=4), "0-9%4", "0-9%4"),
+        (an_array((1, 1), (3, 3), (5, 5)), "1,3,5", "1-5:2"),
+        (an_array((0, 4), (5, 9)), "0-4,5-9", "0-9"),
+        (an_array((7, 7)), "7", None),
+        (an_array((1, 2), (4, 5)), "1-2,4-5", None),
+        (an_array((1, 3), (5, 5)), "1-3,5", None),
+    ],
+)
+def test_arrays(array: Array, torque: str, openpbs: str | None) -> None:
+    job = with_batch(array=array)
+    assert asked("torque", job).options["-t"] == torque
+    if openpbs is None:
+        with pytest.raises(Fault, match="VT0603: a batch directive cannot carry"):
+            compiled("openpbs", job)
+    else:
+        assert asked("openpbs", job).options["-J"] == openpbs
+
+
+@given(
+    st.lists(st.integers(0, 60), min_size=1, max_size=12, unique=True).map(sorted),
+    st.none() | st.integers(1, 9),
+)
+def test_an_array_has_its_own_indices(numbers: list[int], at_once: int | None) -> None:
+    """However it is said, qsub counts the same indices."""
+    array = an_array(*((number, number) for number in numbers), at_once=at_once)
+    job = with_batch(array=array)
+    limit = "" if at_once is None else f"%{at_once}"
+    assert asked("torque", job).options["-t"] == ",".join(map(str, numbers)) + limit
+    gaps = {after - before for before, after in pairwise(numbers)}
+    if len(gaps) != 1:
+        with pytest.raises(Fault, match="VT0603"):
+            compiled("openpbs", job)
+        return
+    said = asked("openpbs", job).options["-J"].removesuffix(limit)
+    span, _, step = said.partition(":")
+    first, last = map(int, span.split("-"))
+    assert list(range(first, last + 1, int(step or 1))) == numbers
+
+
+def test_each_task_of_an_array_has_a_file_of_its_own() -> None:
+    """Torque's server appends `-INDEX` to every path itself; OpenPBS's replaces a word in it."""
+    job = with_batch(array=an_array((0, 9)))
+    assert asked("torque", job).options["-o"] == "cavity.out"
+    assert asked("openpbs", job).options["-o"] == "cavity.out.^array_index^"
+
+
+DEPENDS = (Dependency("afterany", ("7.srv", "8[].srv")), Dependency("after", ("9",)))
+
+
+def test_what_a_job_waits_for() -> None:
+    job = with_batch(depends=DEPENDS)
+    assert asked("torque", job).options["-W"] == "depend=afterany:7.srv,afteranyarray:8[].srv,after:9"
+    assert asked("openpbs", job).options["-W"] == "depend=afterany:7.srv:8[].srv,after:9"
+    started = with_batch(depends=(Dependency("after", ("8[].srv",)),))
+    assert asked("torque", started).options["-W"] == "depend=afterstartarray:8[].srv"
+
+
+@both
+@pytest.mark.parametrize(
+    ("events", "letters"), [((), "n"), (("end",), "e"), (("abort", "begin", "end"), "abe"), (("abort", "end"), "ae")]
+)
+def test_mail(flavour: Pbs, events: tuple[Literal["abort", "begin", "end"], ...], letters: str) -> None:
+    request = asked(flavour, with_batch(mail=Mail(("me@site.org", "you"), events)))
+    assert (request.options["-m"], request.options["-M"]) == (letters, "me@site.org,you")
+
+
+def test_features_stand_beside_the_class_and_only_once() -> None:
+    job, fat = with_batch(features=("ib", "fat")), replace(REQUEST, property="fat")
+    assert asked("torque", job, fat).resources["nodes"] == "2:ppn=14:fat:ib"
+    assert asked("torque", job).resources["nodes"] == "2:ppn=14:ib:fat"
+    assert asked("openpbs", job, fat).resources["select"].endswith("kb:fat=True:ib=True")
+
+
+@pytest.mark.parametrize("flavour", FLAVOURS)
+@pytest.mark.parametrize(
+    "word",
+    ["", "1,walltime=9", "1:2", "-W", "1 -q x", "1\n#PBS -q x", "$(id)", "1#", "1'", "é", "1%2", "a@b@c", "a,b", "[]"],
+)
+def test_a_word_asks_for_nothing_else(flavour: Flavour, word: str) -> None:
+    for job in (
+        with_batch(depends=(Dependency("afterok", ("1", word)),)),
+        with_batch(mail=Mail(("me", word), ("end",))),
+        with_batch(features=("ib", word)),
+    ):
+        with pytest.raises(Fault, match="VT0603: a batch directive cannot carry"):
+            compiled(flavour, job)
 
 
 @pytest.mark.parametrize(
@@ -141,6 +247,16 @@ def test_torque_line_limit() -> None:
         ("openpbs", "#PBS -q batch # the usual one\n"),
         ("openpbs", "#PBS -l nodes=1\n"),
         ("openpbs", "#PBS -q batch\r\n"),
+        ("torque", "#PBS -W depend=afterok:1[]\n"),
+        ("torque", "#PBS -W depend=afterokarray:1\n"),
+        ("torque", "#PBS -W depend=afterarray:1[]\n"),
+        ("torque", "#PBS -m abx\n"),
+        ("torque", "#PBS -t 1:2\n"),
+        ("openpbs", "#PBS -t 1-2\n"),
+        ("openpbs", "#PBS -J 7-7\n"),
+        ("openpbs", "#PBS -J 1,2\n"),
+        ("openpbs", "#PBS -W depend=afterok:1[2]\n"),
+        ("openpbs", "#PBS -W depend=before:1\n"),
     ],
 )
 def test_the_stand_in_refuses_what_qsub_refuses(flavour: Pbs, script: str) -> None:

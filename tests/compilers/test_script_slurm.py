@@ -5,6 +5,7 @@ import re
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 from hypothesis import given, settings
@@ -15,6 +16,7 @@ from tests.compilers.scripts import ANY_WORD, HOSTILE, MACHINE_PART, carried, co
 from vtorque_compilers.script import refusing_script
 from vtorque_spec.carrier import machine_part_in_script
 from vtorque_spec.fault import Fault
+from vtorque_spec.plan import Array, Dependency, IndexRange, Mail
 
 CONFIGURATION = """\
 ClusterName=nowhere
@@ -87,6 +89,44 @@ def test_what_is_not_said_is_not_asked(sbatch: Sbatch) -> None:
         "output": "cavity.o%j",
         "error": "cavity.e%j",
     }
+
+
+def test_arrays_dependencies_mail_and_features(sbatch: Sbatch) -> None:
+    job = with_batch(
+        features=("ib", "fat"),
+        array=Array((IndexRange(0, 3), IndexRange(7, 7)), 2),
+        depends=(Dependency("afterok", ("12", "13_4")), Dependency("after", ("14",))),
+        mail=Mail(("me+x@site.org",), ("abort", "begin", "end")),
+    )
+    usual = sbatch(compiled("slurm", request=replace(REQUEST, property="fat")))
+    assert sbatch(compiled("slurm", job, replace(REQUEST, property="fat"))) == usual | {
+        "constraint": "fat&ib",
+        "array": "0-3,7%2",
+        "dependency": "afterok:12:13_4,after:14",
+        "mail-type": "BEGIN,END,FAIL",
+        "mail-user": "me+x@site.org",
+        "output": "cavity.out.%a",
+    }
+
+
+@pytest.mark.parametrize(("events", "told"), [((), "NONE"), (("end",), "END"), (("abort",), "FAIL")])
+def test_when_mail_is_sent(sbatch: Sbatch, events: tuple[Literal["abort", "end"], ...], told: str) -> None:
+    script = compiled("slurm", with_batch(mail=Mail(("me",), events)))
+    assert f"#SBATCH --mail-type={told}\n" in script
+    assert sbatch(script)["mail-user"] == "me"
+
+
+def test_each_task_of_an_array_has_files_of_its_own(sbatch: Sbatch) -> None:
+    """Named by the array's job and the task; a path that the job says ends with the task's index."""
+    array = Array((IndexRange(0, 3),), None)
+    found = sbatch(compiled("slurm", with_batch(array=array, output=None, join=False)))
+    assert (found["output"], found["error"]) == ("cavity.o%A.%a", "cavity.e%A.%a")
+    assert sbatch(compiled("slurm", with_batch(array=array, output="a%a")))["output"] == "a%%a.%a"
+
+
+def test_shared_nodes_are_the_sites_to_decide(sbatch: Sbatch) -> None:
+    """--oversubscribe would let others have the same CPUs, and nothing takes back a partition's exclusive nodes."""
+    assert sbatch(compiled("slurm", with_batch(exclusive=False))) == sbatch(compiled("slurm"))
 
 
 @pytest.mark.parametrize(("size", "told"), [(1, "1"), (MIB, "1"), (MIB + 1, "2"), (1025 * MIB, "1025")])

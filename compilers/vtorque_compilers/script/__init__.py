@@ -14,8 +14,8 @@ def compile_script(
 ) -> Artifact:
     """Return `job.sh`. The parts are what `vtorque_spec.carrier` encodes; `description` is shown as comments.
 
-    The user part stands on the standard input of `vtorque-runtime job`, in lines of 76 columns.
-    Raises Fault VT0601 to VT0603 for what the batch system would cut off, misread or refuse.
+    The user part stands on the standard input of `vtorque-runtime job SYSTEM`, in lines of 76 columns.
+    Raises Fault VT0602 or VT0603 for what the batch system would cut off, misread or refuse.
     """
     from vtorque_compilers.script import batch
 

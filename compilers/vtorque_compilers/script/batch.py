@@ -6,8 +6,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from vtorque_compilers.script import quoting
-from vtorque_spec.carrier import MACHINE_PART_LIMIT_BYTES
+from vtorque_compilers.script import quoting, words
 from vtorque_spec.fault import Fault
 from vtorque_spec.plan import MIB, Flavour, JobPlan, NodeRequest
 from vtorque_spec.units import print_duration
@@ -32,7 +31,8 @@ _PARTS = {"machine": re.compile(r"VT1\.[A-Za-z0-9+/]+=*"), "user": re.compile(r"
 """Neither a comma, at which qsub splits `-v` and `-l`, nor a dash, which the line that ends the user part has."""
 
 _FILTERS = (
-    quoting.directive, quoting.feature, quoting.resource, quoting.pattern, quoting.units, quoting.comment, quoting.fold,
+    quoting.directive, quoting.pattern, quoting.units, quoting.comment, quoting.fold,
+    words.indices, words.dependencies, words.events, words.addresses, words.properties,
 )  # fmt: skip
 
 
@@ -45,6 +45,7 @@ def script(
         flavour=flavour,
         job=job,
         request=request,
+        features=(*(() if request.property is None else (request.property,)), *job.batch.features),
         walltime=print_duration(job.batch.walltime_s),
         machine_part=machine_part,
         user_part=user_part,
@@ -77,13 +78,6 @@ def _check_parts(**parts: str) -> None:
     for name, part in parts.items():
         if not _PARTS[name].fullmatch(part):
             raise Fault("VT0603", f"the {name} part is not base64 behind its envelope")
-    if len(parts["machine"]) > MACHINE_PART_LIMIT_BYTES:
-        raise Fault(
-            "VT0601",
-            f"the job's machine part has {len(parts['machine'])} bytes, the batch system carries"
-            f" {MACHINE_PART_LIMIT_BYTES}",
-            help="shorten what is not `run`, `env` or a hook",
-        )
 
 
 def _check_sizes(text: str, limits: _Limits, parts: dict[str, str]) -> None:

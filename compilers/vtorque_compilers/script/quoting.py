@@ -7,6 +7,8 @@ from vtorque_spec.fault import Fault
 _DIRECTIVE = re.compile(r"""[^\x00-\x20"#'\\\x7f-\U0010ffff]+""")
 _FEATURE = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 _RESOURCE = re.compile(r"[A-Za-z][A-Za-z0-9_-]*(=[A-Za-z0-9_][A-Za-z0-9_.@/-]*)?")
+_JOB_ID = re.compile(r"[0-9]+(\[[0-9]*\]|_[0-9]+)?(\.[A-Za-z0-9.-]+)?")
+_ADDRESS = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*(@[A-Za-z0-9][A-Za-z0-9.-]*)?")
 _ESCAPED = re.compile(r"[^\t -~]")
 
 
@@ -16,7 +18,7 @@ def directive(value: str | int) -> str:
     None of the characters by which qsub and sbatch quote; nor `#`, at which sbatch ends a line. Raises Fault VT0603.
     """
     if not _DIRECTIVE.fullmatch(str(value)):
-        raise _cannot_carry(str(value), "use printable ASCII without blanks, quotes, backslashes and #")
+        raise cannot_carry(str(value), "use printable ASCII without blanks, quotes, backslashes and #")
     return str(value)
 
 
@@ -26,7 +28,7 @@ def feature(value: str) -> str:
     Raises Fault VT0603.
     """
     if not _FEATURE.fullmatch(value):
-        raise _cannot_carry(value, "a property of nodes is a letter or _, then letters, digits and . _ -")
+        raise cannot_carry(value, "a property of nodes is a letter or _, then letters, digits and . _ -")
     return value
 
 
@@ -36,8 +38,22 @@ def resource(value: str) -> str:
     Raises Fault VT0603.
     """
     if not _RESOURCE.fullmatch(value):
-        raise _cannot_carry(value, "a property of nodes is the NAME of a resource, or NAME=VALUE")
+        raise cannot_carry(value, "a property of nodes is the NAME of a resource, or NAME=VALUE")
     return value if "=" in value else f"{value}=True"
+
+
+def job_id(value: str) -> str:
+    """Return a job's id: none of the signs that join several. Raises Fault VT0603."""
+    if not _JOB_ID.fullmatch(value):
+        raise cannot_carry(value, "a job id is what the batch system printed")
+    return value
+
+
+def address(value: str) -> str:
+    """Return a user or a mail address: none of the signs that join several. Raises Fault VT0603."""
+    if not _ADDRESS.fullmatch(value):
+        raise cannot_carry(value, "a mail address is a user's name, or USER@HOST")
+    return value
 
 
 def pattern(path: str) -> str:
@@ -60,7 +76,8 @@ def fold(part: str) -> str:
     return "\n".join(part[start : start + 76] for start in range(0, len(part), 76))
 
 
-def _cannot_carry(value: str, mend: str) -> Fault:
+def cannot_carry(value: str, mend: str) -> Fault:
+    """Return the finding for a value that no directive can have."""
     shown = value if len(value) <= 60 else value[:57] + "..."
     return Fault("VT0603", f"a batch directive cannot carry {shown!a}", help=mend)
 
