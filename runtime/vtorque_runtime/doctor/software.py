@@ -1,0 +1,56 @@
+"""The programs, Python modules and daemons that the runtime uses."""
+
+import importlib
+import shutil
+
+from vtorque_runtime.doctor.node import Node, Told, error
+
+PROGRAMS = {
+    "setpriv": "util-linux",
+    "ssh": "openssh-client",
+    "qemu-img": "qemu-utils",
+    "qemu-system-x86_64": "qemu-system-x86",
+    "ip": "iproute2",
+    "mke2fs": "e2fsprogs",
+}
+"""Program -> the Debian package that has it."""
+
+MODULES = ("libvirt", "libvirt_qemu", "cryptography", "pycdlib")
+OLDEST_LIBVIRT = (9, 0, 0)
+
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def programs(node: Node) -> Told:
+    """Each is on the PATH that the hooks have."""
+    for name, package in PROGRAMS.items():
+        if shutil.which(name, path=":".join(str(node.path(part)) for part in _PATH.split(":"))) is None:
+            yield error("VT0905", f"this host has no {name}", f"apt install {package}")
+    yield ", ".join(PROGRAMS)
+
+
+def modules(_node: Node) -> Told:
+    """Each can be loaded by the Python that runs this, which is the one that runs the hooks."""
+    for name in MODULES:
+        try:
+            importlib.import_module(name)
+        except ImportError as failure:
+            yield error("VT0905", f"Python has no {name} module here", "pip install 'vtorque[runtime]'", str(failure))
+    yield ", ".join(MODULES)
+
+
+def libvirt(node: Node) -> Told:
+    """The daemon answers and is new enough."""
+    connection = node.connect()
+    try:
+        daemon, qemu = connection.versions()
+    finally:
+        connection.close()
+    if daemon < OLDEST_LIBVIRT:
+        fix = "install libvirt 9.0 or newer, as Debian 12 has it"
+        yield error("VT0905", f"libvirt {_dotted(daemon)} is too old", fix)
+    yield f"libvirt {_dotted(daemon)}, QEMU {_dotted(qemu)}"
+
+
+def _dotted(version: tuple[int, int, int]) -> str:
+    return ".".join(map(str, version))
