@@ -9,11 +9,13 @@ import json
 import re
 import shlex
 import tarfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from vtorque_runtime.confine import call_as
+from vtorque_runtime.handover import Handover
 from vtorque_spec.fault import Fault
-from vtorque_spec.plan import Login, NodePlan, Script, UserPart, Variable
+from vtorque_spec.plan import Login, Script, UserPart, Variable
 
 DIRECTORY = "/run/vtorque/job"
 UPLOAD = f"exec tar -x -f - -C {DIRECTORY}"
@@ -23,6 +25,11 @@ VARIABLE_LIMIT_BYTES = 100_000
 """Linux takes at most 131,072 bytes for one variable."""
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+_KEPT = re.compile(
+    r"PBS_(O_(WORKDIR|HOST|QUEUE|HOME|LOGNAME|LANG|SHELL|MAIL|TZ)|QUEUE|SERVER|ACCOUNT|WALLTIME|ARRAY_ID|TASKNUM|VERSION)"
+)
+_ARRAY_INDEX = ("PBS_ARRAY_INDEX", "PBS_ARRAYID", "SLURM_ARRAY_TASK_ID")
 
 _START = """\
 cd "${0%/*}" || exit 78
@@ -44,10 +51,13 @@ kill -s "$1" -- "-$(cat "$2.pid")"
 """
 
 
-def archive(user: UserPart, plan: NodePlan) -> bytes:
-    """Return the archive; files of `env` are read as the job's owner. Raises Fault VT0915 for what can't be read."""
-    values = {**batch_variables(plan), **_values(user.env, plan.login)}
-    files = {"start": _START, "signal": _SIGNAL, "env": environment(values)}
+def archive(user: UserPart, job: Handover, batch: Mapping[str, str]) -> bytes:
+    """Return the archive; files of `env` are read as the job's owner. Raises Fault VT0915 for what can't be read.
+
+    `batch` is the environment in which the batch system started the job's body.
+    """
+    values = {**batch_variables(job, batch), **_values(user.env, job.login)}
+    files = {"start": _START, "signal": _SIGNAL, "env": environment(values), "nodefile": node_file(job)}
     for part, script in (("prologue", user.prologue), ("run", user.run), ("epilogue", user.epilogue)):
         if script is not None:
             files |= {part: script.text, f"{part}.sh": _wrapper(part, script)}
@@ -61,17 +71,52 @@ def archive(user: UserPart, plan: NodePlan) -> bytes:
     return target.getvalue()
 
 
-def batch_variables(plan: NodePlan) -> dict[str, str]:
-    """Return the variables that a batch system would set (pbs_job_attributes(7B)); `vcpus` count as its slots."""
-    vcpus = str(plan.guests[0].machine.vcpus)
-    return {
+def node_file(job: Handover) -> str:
+    """Return the job's VMs as a batch system lists nodes: in rank order, a line for each slot, and a vCPU is a slot."""
+    return "".join(f"{vm.hostname}\n" * job.vcpus for vm in job.vms)
+
+
+def batch_variables(job: Handover, batch: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that a batch system would set for the job, if the guests were its nodes.
+
+    Those of `batch` in _KEPT are passed on as they are (pbs_job_attributes(7B), sbatch(1)).
+    """
+    node_file = f"{DIRECTORY}/nodefile"
+    kept = {name: value for name, value in batch.items() if _KEPT.fullmatch(name)}
+    index = next((batch[name] for name in _ARRAY_INDEX if batch.get(name)), None)
+    return kept | ({} if index is None else dict.fromkeys(("PBS_ARRAYID", "PBS_ARRAY_INDEX"), index)) | {
         "DISTRO": "SLG",
         "PBS_ENVIRONMENT": "PBS_BATCH",
-        "PBS_JOBID": plan.job_id,
-        "PBS_JOBNAME": plan.job_name,
-        "PBS_NP": vcpus,
-        "PBS_NUM_NODES": "1",
-        "PBS_NUM_PPN": vcpus,
+        "PBS_JOBID": job.job_id,
+        "PBS_JOBNAME": job.job_name,
+        "PBS_NODEFILE": node_file,
+        "PBS_NODENUM": "0",
+        "PBS_NP": str(len(job.vms) * job.vcpus),
+        "PBS_NUM_NODES": str(len(job.vms)),
+        "PBS_NUM_PPN": str(job.vcpus),
+    } | launcher_variables(node_file)  # fmt: skip
+
+
+def launcher_variables(node_file: str) -> dict[str, str]:
+    """Return what makes stock launchers of MPI start one rank for each line of `node_file`, by ssh.
+
+    To one that was built with PBS's library the job looks like PBS's, whose daemon is not in the guests: so it is told
+    not to ask that. Open MPI 4: orte/runtime/orte_mca_params.c, orte/mca/plm/tm, and orte/mca/ras/tm, which would look
+    for a file named by the job's id. Open MPI 5: PRRTE's src/runtime/prte_mca_params.c, src/mca/plm/tm; its
+    src/mca/ras/pbs reads PBS_NODEFILE. MPICH: ui/mpich/utils.c, tools/bootstrap/src/bsci_init.c.in in src/pm/hydra.
+    Intel MPI: "Hydra Environment Variables" in its Developer Reference; with no bootstrap it asks Torque.
+    Tried with Open MPI 4.1.4 and 5.0.11, MPICH 4.0.2 and Intel MPI 2021.18.
+    """
+    return {
+        "OMPI_MCA_orte_default_hostfile": node_file,
+        "OMPI_MCA_plm": "rsh",
+        "OMPI_MCA_ras": "^tm",
+        "PRTE_MCA_prte_default_hostfile": node_file,
+        "PRTE_MCA_plm": "ssh",
+        "HYDRA_HOST_FILE": node_file,
+        "HYDRA_LAUNCHER": "ssh",
+        "I_MPI_HYDRA_HOST_FILE": node_file,
+        "I_MPI_HYDRA_BOOTSTRAP": "ssh",
     }
 
 

@@ -1,4 +1,4 @@
-"""Build a guest image by its recipe, `recipes/NAME.sh`, and put it into the store."""
+"""Build a guest image by its recipe, a script with a list of packages, and put it into the store."""
 
 import contextlib
 import fcntl
@@ -20,7 +20,21 @@ from vtorque_spec.canonical import digest
 from vtorque_spec.fault import Fault
 from vtorque_spec.plan import ImageFiles
 
-RECIPES = Path(__file__).parent / "recipes"
+SCRIPTS = Path(__file__).parent / "recipes"
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How an image is made: the name of a file in SCRIPTS, and Debian packages to install beside the script's own."""
+
+    script: str
+    packages: tuple[str, ...] = ()
+
+
+RECIPES = {
+    "debian-12": Recipe("debian-12.sh"),
+    "debian-12-mpi": Recipe("debian-12.sh", ("mpich", "openmpi-bin")),
+}
 
 DEBS = Path("/var/cache/vtorque/debs")
 """Downloaded packages, kept for the next build. Its lock lets one build run at a time."""
@@ -61,25 +75,22 @@ class Progress:
     fraction: float | None = None
 
 
-def recipes() -> tuple[str, ...]:
-    """Return the names of the images that can be built."""
-    return tuple(sorted(path.stem for path in RECIPES.glob("*.sh")))
-
-
 def build(name: str, store: Path, *, created: int, progress: Callable[[Progress], None]) -> ImageFiles:
     """Build image `name` into `store` and return it; the newest one is returned when it would come out the same.
 
     The same means: the same recipe, and an archive that holds the same packages. `created` is the time now, in
     seconds since 1970. Raises Fault VT0905 when this machine lacks something or the recipe fails.
     """
-    if name not in recipes():
-        raise Fault("VT0905", f"there is no recipe for {name!r}", help=f"recipes: {', '.join(recipes())}")
+    recipe = RECIPES.get(name)
+    if recipe is None:
+        raise Fault("VT0905", f"there is no recipe for {name!r}", help=f"recipes: {', '.join(sorted(RECIPES))}")
     check_prerequisites()
-    recipe = RECIPES / f"{name}.sh"
+    script = SCRIPTS / recipe.script
     with _one_build(progress) as lock:
         archive = archive_of_this_machine()
         progress(Progress(0, 0, f"packages from {archive.debian} and {archive.security} ({archive.origin})"))
-        made_from = {"recipe": digest("recipe", 1, recipe.read_text("utf-8")), "archive": archive_state(archive)}
+        text = [script.read_text("utf-8"), *recipe.packages]
+        made_from = {"recipe": digest("recipe", 2, text), "archive": archive_state(archive)}
         last = newest(store).get(name)
         if last is not None and {"recipe": last.recipe, "archive": last.archive} == made_from:
             progress(Progress(0, 0, f"reused {last.directory}: neither the recipe nor any package has changed"))
@@ -89,7 +100,7 @@ def build(name: str, store: Path, *, created: int, progress: Callable[[Progress]
             work.mkdir()
             (work / "debian.sources").write_text(archive.sources, encoding="utf-8")
             (work / "apt.conf").write_text(archive.settings, encoding="utf-8")
-            command = [*PRIVATE_MOUNTS, "bash", str(recipe), str(directory), str(DEBS)]
+            command = [*PRIVATE_MOUNTS, "bash", str(script), str(directory), str(DEBS), *recipe.packages]
             run_recipe(command, progress, keep_open=(lock,))
             shutil.rmtree(work)
             return publish(directory, describe(directory, name, created=created, **made_from))

@@ -200,14 +200,19 @@ def _sha256(path: Path) -> str:
 
 
 def _open(path: Path) -> io.BufferedReader:
-    """Open a plain file for reading; a link, a device or a pipe is a Fault VT0503."""
+    """Open a plain file for reading; a link, a device, a pipe or what others could change is a Fault VT0503."""
     try:
         file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
     except OSError as error:
         raise _fault(f"cannot open {path}: {error.strerror}") from None
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+    try:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise _fault(f"{path} is not a plain file")
+        _check_owner(path, status)
+    except Fault:
         file.close()
-        raise _fault(f"{path} is not a plain file")
+        raise
     return file
 
 

@@ -1,13 +1,14 @@
 #!/bin/bash
 # Build a small Debian 12 guest that QEMU boots by its kernel and initrd, without a boot loader.
 #
-#   debian-12.sh OUT DEBS       (as root)
+#   debian-12.sh OUT DEBS [PACKAGE...]       (as root)
 #
-# OUT    directory that receives root.qcow2, vmlinuz, initrd.img and packages.txt. Its directory work/ is scratch that
-#        the caller made and removes; in it stand
-#          debian.sources   apt sources (deb822) of bookworm, its updates and its security archive
-#          apt.conf         apt settings that reach them (proxy, certificates); they do not stay in the guest
-# DEBS   directory of .deb files kept from build to build
+# OUT      directory that receives root.qcow2, vmlinuz, initrd.img and packages.txt. Its directory work/ is scratch that
+#          the caller made and removes; in it stand
+#            debian.sources   apt sources (deb822) of bookworm, its updates and its security archive
+#            apt.conf         apt settings that reach them (proxy, certificates); they do not stay in the guest
+# DEBS     directory of .deb files kept from build to build
+# PACKAGE  a Debian package that the guest has beside those below
 #
 # Standard output tells the progress: "step N/ALL TEXT" opens a step, "part N/ALL" is how far the step is.
 # Standard error is the log.
@@ -22,6 +23,7 @@ unpacked=$work/unpacked  # kernel and busybox, unpacked and never installed
 initrd=$work/initrd
 
 packages=systemd-sysv,udev,kmod,e2fsprogs,iproute2,netbase,libnss-myhostname,openssh-server,qemu-guest-agent,cloud-init
+for package in "${@:3}"; do packages+=,$package; done
 
 # To mount the root disk; what is built into the kernel is skipped.
 disk_modules=(virtio_pci virtio_blk crc32c_generic ext4)
