@@ -10,6 +10,7 @@ demo:
 test:
 	scripts/setup test
 	.venv/bin/vtorque image build debian-12
+	.venv/bin/vtorque image build debian-12-mpi
 	.venv/bin/pytest -n 2 -m 'not alone' --cov --cov-report=
 	.venv/bin/pytest -m alone --cov --cov-append --cov-report=term:skip-covered
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 USER, GROUP = "vttester", "vttesters"
+OTHER_USER = "vttester2"
 BOOT_LIMIT_S = 120
 
 
@@ -31,17 +32,17 @@ class Done:
         return self.code == 1 and "VT0904" in self.err and "firmware" in self.err
 
 
-def make_user() -> pwd.struct_passwd:
+def make_user(name: str = USER) -> pwd.struct_passwd:
     """An ordinary user with a second group; left on the machine, as a test user."""
     try:
         grp.getgrnam(GROUP)
     except KeyError:
         subprocess.run(["groupadd", GROUP], check=True)
     try:
-        pwd.getpwnam(USER)
+        pwd.getpwnam(name)
     except KeyError:
-        subprocess.run(["useradd", "--create-home", "--shell", "/bin/bash", "--groups", GROUP, USER], check=True)
-    return pwd.getpwnam(USER)
+        subprocess.run(["useradd", "--create-home", "--shell", "/bin/bash", "--groups", GROUP, name], check=True)
+    return pwd.getpwnam(name)
 
 
 def environment(**more: str) -> dict[str, str]:

@@ -5,12 +5,15 @@ import os
 import signal
 import tempfile
 from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from _pytest.terminal import TerminalReporter
 
 from tests.support.libvirtd import Libvirtd, running_libvirtd
+from tests.support.slurm import Slurm, missing_programs, running_slurm
+from tests.support.slurm_conf import Cluster
 
 MACHINE_LOCK = Path(tempfile.gettempdir()) / f"vtorque-tests-{os.geteuid()}.lock"
 
@@ -24,6 +27,17 @@ def libvirtd() -> Iterator[Libvirtd]:
         pytest.skip("a system libvirtd is started by root")
     with running_libvirtd() as daemon:
         yield daemon
+
+
+@pytest.fixture(scope="module")
+def start_slurm() -> Iterator[Callable[[Cluster], Slurm]]:
+    """Start a Slurm like this; it ends with the module."""
+    if os.geteuid() != 0:
+        pytest.skip("slurmd is started by root")
+    if missing := missing_programs():
+        pytest.skip(f"not installed: {', '.join(missing)}")
+    with ExitStack() as stack:
+        yield lambda cluster: stack.enter_context(running_slurm(cluster))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -51,9 +65,11 @@ def update_golden(request: pytest.FixtureRequest) -> bool:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Everything that touches a libvirt daemon is marked `alone`: the daemon is the machine's, and so are its names."""
+    """Everything that touches a libvirt daemon is marked `alone`: the daemon is the machine's, and so are its names.
+    So is what has a Slurm, whose nodes need the machine to answer in time.
+    """
     for item in items:
-        if any(item.get_closest_marker(name) for name in ("libvirt", "boot", "session")):
+        if any(item.get_closest_marker(name) for name in ("libvirt", "boot", "session", "slurm")):
             item.add_marker(pytest.mark.alone)
 
 

@@ -181,7 +181,10 @@ def test_what_the_template_comments_out_is_true(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout
 
 
-COMMANDS = ["compile", "explain", "image", "init", "lint", "plan", "run", "schema", "show", "site", "completion"]
+COMMANDS = [
+    "compile", "explain", "image", "init", "lint", "plan", "run", "schema", "show", "site", "submit", "verify",
+    "completion",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -217,6 +220,13 @@ USES = {
     ("site", "show"): {"jsonschema", "jinja2", "rich", "libvirt", "cryptography", "ClusterShell", "vtorque_runtime"},
     ("policy", "test", str(SITE)): {"jinja2", "rich", "libvirt", "cryptography", "xml", "vtorque_runtime"},
     ("policy", "diff", str(SITE), str(SITE), str(EXAMPLES[0])): {"jinja2", "rich", "libvirt", "vtorque_runtime"},
+    ("submit", str(EXAMPLES[0])): {"rich", "libvirt", "cryptography", "pycdlib", "vtorque_runtime"},
+    ("verify", str(ROOT / "tests/golden/hello/job.sh"), str(ROOT / "examples/hello.vjob.yaml")): {
+        "rich",
+        "libvirt",
+        "cryptography",
+        "vtorque_runtime",
+    },
     ("lint", str(EXAMPLES[0])): {"jinja2", "rich", "libvirt", "cryptography", "pycdlib", "vtorque_runtime"},
     ("compile", str(EXAMPLES[0])): {
         "rich",

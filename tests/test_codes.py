@@ -20,6 +20,7 @@ SOURCES = [path for part in ("vtorque_spec", "compilers", "runtime") for path in
 WITHOUT_A_FILE = {
     "VT0014": "a directory where a file is meant: test_invalid.py makes one",
     "VT0301": "`guest: osv` is refused before (VT0112), and every image is a Linux guest",
+    "VT0322": "another number of nodes than was asked for: spec/test_node.py plans with one",
     "VT0411": "`devices` is refused before (VT0112): placement/test_devices.py counts them",
     "VT0502": "is found on the node that runs the job",
     "VT0704": "a directory without site.yaml: test_invalid.py makes one",

@@ -131,7 +131,7 @@ def test_a_rule_on_the_whole_mapping_is_told_with_the_member() -> None:
 
 def test_what_is_off_or_not_yet_says_so(tmp_path: Path) -> None:
     assert "switched off" in explained("hugepages")
-    assert "not yet this version refuses it" in explained("disks")
+    assert "not yet this version refuses it" in explained("telemetry")
     done = vtorque("explain", "mounts[].mode", "--site", directory(tmp_path, "properties: {mounts: false}\n"))
     assert "switches off what it is a part of" in done.stdout
 
@@ -153,7 +153,7 @@ def test_the_chain_of_a_value_that_the_job_says(job: Path) -> None:
     assert [(one["layer"], one["what"], one["at"], one["applies"]) for one in found["chain"]] == [
         ("language", "at least 1", "the language", True),
         ("language", "at most 4096", "the language", True),
-        ("base policy", "default 1", "schemas/base-policy.yaml:12", True),
+        ("base policy", "default 1", "schemas/base-policy.yaml:15", True),
         ("site policy", "default 4", f"{policy}:3", True),
         ("site policy", "at most 40", f"{policy}:3", True),
         ("site policy", "default 2", f"{policy}:30", False),

@@ -66,7 +66,7 @@ def test_every_field_of_the_language_is_there_and_honoured_or_not_yet() -> None:
     assert {one.path for one in offer.fields} == {one.path for one in all_fields() if one.path[-1] != ANY}
     acted_on = {".".join(map(str, one.path)) for one in offer.fields if one.honoured}
     assert set(HONOURED) <= acted_on
-    assert {"disks", "batch.array", "telemetry.interval"} & acted_on == set()
+    assert {"devices", "image.revision", "telemetry.interval"} & acted_on == set()
 
 
 def test_defaults_are_those_that_jobs_get() -> None:

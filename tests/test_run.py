@@ -190,10 +190,10 @@ def test_a_wrong_host_key_breaks_it(
     breaking = """
 import dataclasses
 import vtorque_compilers.seed as s
-from vtorque_runtime.identity import key_pair
-from vtorque_spec.plan import HostKey
+from vtorque_runtime.keys import FOREVER_S, JobKeys
 whole = s.compile_seed
-s.compile_seed = lambda guest: whole(dataclasses.replace(guest, host_key=HostKey(*key_pair("other"))))
+other = lambda guest: JobKeys.random("other", 1).host_key("node", guest.index, [guest.hostname], FOREVER_S)
+s.compile_seed = lambda guest: whole(dataclasses.replace(guest, host_key=other(guest)))
 """
 
     def attempt() -> Done:

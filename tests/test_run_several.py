@@ -44,6 +44,7 @@ def test_two_guests_on_their_own_cores(
           hostname
           cat /run/vtorque/boot
           exec 3<>/dev/tcp/10.213.0.3/22 && head -c 4 <&3; echo
+          ssh -o BatchMode=yes 10.213.0.3 cat /run/vtorque/boot | sed 's/^/other-/'
           touch ready
           while [ ! -e go ]; do sleep 0.2; done
           exit 7
@@ -80,6 +81,7 @@ def test_two_guests_on_their_own_cores(
     assert not [name for name in ("token", "boot_id", "product_uuid") if first[name] == other[name]]
     assert out[0].endswith("-0")
     assert "SSH-" in out, "the guests of a job reach each other"
+    assert f"other-token={other['token']}" in out, "their owner passes from one to the other"
     assert len(seen["networks"]) == 1  # type: ignore[arg-type] # a list
     assert len(set(seen["pins"])) == 2  # type: ignore[call-overload] # a list
     assert not set.intersection(*seen["threads"]), "no thread of one guest may run where the other's do"  # type: ignore[misc]

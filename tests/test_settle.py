@@ -11,6 +11,7 @@ from tests.runtime import fakes
 from tests.spec.helpers import CONTEXT, MINIMAL, site
 from vtorque_runtime import host, identity, ledger
 from vtorque_runtime.identity import Reserved
+from vtorque_runtime.planner import check_needs
 from vtorque_spec.fault import Fault
 from vtorque_spec.node import Answer, Needs, bundle_of, check_job, needs_of, plan_job, read_answer
 from vtorque_spec.plan import NodeBundle, NodeContext
@@ -64,7 +65,7 @@ class Node:
 
     def settled(self, number: int = 1, advised: tuple[int, ...] | None = None) -> tuple[Reserved, NodeBundle]:
         draft = self.draft(number)
-        reserved = identity.reserve(draft, needs_of(self.ask(draft.context)).vms, advised)
+        reserved = identity.reserve(draft, needs_of(self.ask(draft.context)).vms, fakes.ISOLATED, advised)
         return reserved, ledger.settle(reserved, lambda context: bundle_of(self.ask(context)))
 
 
@@ -84,7 +85,7 @@ def test_as_many_slots_as_are_used_are_enough(tmp_path: Path, mode: str, slot: S
     slots = len(used) // (1 if slot == "thread" else 2)
     assert Node(tmp_path / "enough", machine, slot, slots).settled()[1].plan.claim.cpus == used
     fewer = Node(tmp_path / "fewer", machine, slot, slots - 1)
-    told = fewer.ask(identity.reserve(fewer.draft(), 2).context)
+    told = fewer.ask(identity.reserve(fewer.draft(), 2, fakes.ISOLATED).context)
     assert told.result is None
 
 
@@ -103,7 +104,7 @@ def test_a_full_node_refuses_and_says_why(tmp_path: Path) -> None:
     at = Node(tmp_path, machine_part(tmp_path, "vcpus: 9\npinning: auto"))
     at.settled(1)
     draft = at.draft(2)
-    reserved = identity.reserve(draft, 2)
+    reserved = identity.reserve(draft, 2, fakes.ISOLATED)
     told = at.ask(ledger.observed(reserved.context, reserved.registry))
     assert told.result is None
     assert [item.code.id for item in told.findings] == ["VT0401"]
@@ -111,7 +112,7 @@ def test_a_full_node_refuses_and_says_why(tmp_path: Path) -> None:
 
 def test_numads_cells_are_the_jobs(tmp_path: Path) -> None:
     at = Node(tmp_path, machine_part(tmp_path, "pinning: numad\nvcpus: 2"))
-    assert needs_of(at.ask(at.draft().context)) == Needs(2, 4, 2 * (512 + 256))
+    assert needs_of(at.ask(at.draft().context)) == Needs(2, "default", 4, 2 * (512 + 256))
     for number, advised in enumerate([(0,), (1,)], 1):
         _, bundle = at.settled(number, advised)
         assert {own.cell for own in bundle.plan.claim.memory} == set(advised)
@@ -126,32 +127,36 @@ def answer(result: object) -> Answer:
     return read_answer(json.dumps({"findings": [], "sources": [], "result": result}).encode())
 
 
+NETWORK = {"network": "default"}
+
+
 @pytest.mark.parametrize(
     ("needs", "fine"),
     [
-        ({"vms": 1, "numad_vcpus": None, "numad_memory_mib": None}, True),
-        ({"vms": 256, "numad_vcpus": 65536, "numad_memory_mib": 2**30}, True),
-        ({"vms": 0, "numad_vcpus": None, "numad_memory_mib": None}, False),
-        ({"vms": 257, "numad_vcpus": None, "numad_memory_mib": None}, False),
-        ({"vms": -1, "numad_vcpus": None, "numad_memory_mib": None}, False),
-        ({"vms": True, "numad_vcpus": None, "numad_memory_mib": None}, False),
-        ({"vms": 1.0, "numad_vcpus": None, "numad_memory_mib": None}, False),
-        ({"vms": "1", "numad_vcpus": None, "numad_memory_mib": None}, False),
-        ({"vms": 1, "numad_vcpus": 1, "numad_memory_mib": None}, False),
-        ({"vms": 1, "numad_vcpus": 0, "numad_memory_mib": 1}, False),
-        ({"vms": 1, "numad_vcpus": 1, "numad_memory_mib": 2**30 + 1}, False),
-        ({"vms": 1, "numad_vcpus": "1; reboot", "numad_memory_mib": 1}, False),
-        ({"vms": 1}, False),
+        ({**NETWORK, "vms": 1, "numad_vcpus": None, "numad_memory_mib": None}, True),
+        ({**NETWORK, "vms": 256, "numad_vcpus": 65536, "numad_memory_mib": 2**30}, True),
+        ({**NETWORK, "vms": 0, "numad_vcpus": None, "numad_memory_mib": None}, False),
+        ({**NETWORK, "vms": 257, "numad_vcpus": None, "numad_memory_mib": None}, False),
+        ({**NETWORK, "vms": -1, "numad_vcpus": None, "numad_memory_mib": None}, False),
+        ({**NETWORK, "vms": True, "numad_vcpus": None, "numad_memory_mib": None}, False),
+        ({**NETWORK, "vms": 1.0, "numad_vcpus": None, "numad_memory_mib": None}, False),
+        ({**NETWORK, "vms": "1", "numad_vcpus": None, "numad_memory_mib": None}, False),
+        ({**NETWORK, "vms": 1, "numad_vcpus": 1, "numad_memory_mib": None}, False),
+        ({**NETWORK, "vms": 1, "numad_vcpus": 0, "numad_memory_mib": 1}, False),
+        ({**NETWORK, "vms": 1, "numad_vcpus": 1, "numad_memory_mib": 2**30 + 1}, False),
+        ({**NETWORK, "vms": 1, "numad_vcpus": "1; reboot", "numad_memory_mib": 1}, False),
+        ({**NETWORK, "vms": 1}, False),
+        ({"network": "a b", "vms": 1, "numad_vcpus": None, "numad_memory_mib": None}, False),
         (None, False),
         ([], False),
     ],
 )
 def test_what_root_believes_of_needs(needs: object, fine: bool) -> None:
     if fine:
-        assert needs_of(answer({"needs": needs})).vms
+        check_needs(needs_of(answer({"needs": needs})))
     else:
-        with pytest.raises(Fault, match="VT0914"):
-            needs_of(answer({"needs": needs}))
+        with pytest.raises(Fault, match=r"VT0914|VT0927"):
+            check_needs(needs_of(answer({"needs": needs})))
 
 
 @pytest.mark.parametrize("result", [None, {}, [], "needs", {"plan": {}, "files": []}])

@@ -33,7 +33,12 @@ def test_every_file_that_is_read_is_there(wheel: zipfile.ZipFile) -> None:
 def test_nothing_else_is_there(wheel: zipfile.ZipFile) -> None:
     tops = {name.split("/")[0] for name in wheel.namelist()}
     (info,) = [top for top in tops if top.endswith(".dist-info")]
-    assert tops == {"vtorque_spec", "vtorque_compilers", "vtorque_runtime", info}
+    (shared,) = [top for top in tops if top.endswith(".data")]
+    assert tops == {"vtorque_spec", "vtorque_compilers", "vtorque_runtime", info, shared}
+    for folder in ("hooks", "systemd"):
+        inside = f"{shared}/data/share/vtorque/{folder}/"
+        found = {name.removeprefix(inside) for name in wheel.namelist() if name.startswith(inside)}
+        assert found == {path.name for path in (ROOT / "runtime" / folder).iterdir() if path.is_file()}
 
 
 def test_the_front_end_needs_no_libvirt(wheel: zipfile.ZipFile) -> None:

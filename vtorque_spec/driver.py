@@ -35,9 +35,10 @@ from vtorque_spec.policy import Context, Effective, have_limits
 from vtorque_spec.policy.check import check_policy
 from vtorque_spec.policy.defaults import Holds, fill_defaults
 from vtorque_spec.resolve import resolve
+from vtorque_spec.resolve.words import check_words
 from vtorque_spec.site import Site, load_site
 from vtorque_spec.spec.honoured import check_honoured
-from vtorque_spec.spec.parse import NormalForm, normal_form, parse_job, parse_normal
+from vtorque_spec.spec.parse import NormalForm, normal_form, parse_job, parse_normal, paths_of, value_at
 
 if TYPE_CHECKING:  # a compile to a script draws nothing
     from vtorque_spec.placement.picture import Picture
@@ -89,9 +90,11 @@ def check_document(
         return None
     effective = apply_policy(embedded, site, context, report)
     job = resolve(effective, embedded, site, report) if effective else None
+    if job is not None:
+        check_words(job.batch, context.batch, embedded, report)
     queue = context.queue or (job.batch.queue if job else None)
     choice = choose(job, site, queue, node_class, embedded, report) if job else None
-    if effective is None or job is None or choice is None:
+    if effective is None or job is None or choice is None or report.failed:
         return None
     return Checked(document, embedded, effective, job, choice, user)
 
@@ -121,7 +124,10 @@ def apply_policy(
 
 
 def machine_part(checked: Checked) -> str:
-    """Return what goes to root: the job as said, without the user's own members, and two digests."""
+    """Return what goes to root: the job as said, without the user's own members, and two digests.
+
+    Raises Fault VT0601.
+    """
     said = {name: value for name, value in checked.normal.data.items() if name not in USER_FIELDS}
     return encode_machine_part(MachinePart(said, checked.job.policy_digest, job_plan_digest(checked.job)))
 
@@ -130,8 +136,8 @@ def compile_script(checked: Checked, flavour: Flavour, report: Report) -> Artifa
     """Return the batch script."""
     from vtorque_compilers.script import compile_script  # jinja2 is loaded by those who print a script only
 
-    parts = machine_part(checked), encode_user_part(checked.user), checked.document.text
     with faults(report):
+        parts = machine_part(checked), encode_user_part(checked.user), checked.document.text
         return compile_script(flavour, checked.job, checked.choice.request, *parts)
     return None
 
@@ -192,6 +198,8 @@ def job_from_machine_part(text: str, site: Site, context: Context, report: Repor
     """
     part = decode_machine_part(text)
     normal = NormalForm({**part.job, "run": {"text": ":"}}, {})
+    if any(value_at(normal.data, path) is None for path in paths_of(normal.data)):
+        raise DecodeError("the machine part is no job: a member has no value")  # to the models it were not said
     try:
         parse_normal(normal.data)
     except ValidationError as error:
@@ -199,7 +207,14 @@ def job_from_machine_part(text: str, site: Site, context: Context, report: Repor
     check_honoured(normal, report)
     effective = None if report.failed else apply_policy(normal, site, context, report, unseen=USER_FIELDS)
     job = resolve(effective, normal, site, report) if effective else None
-    return None if job is None else (job, normal)
+    if job is not None and job_plan_digest(job) != part.job_plan_digest:
+        code = Code.CHANGED_REFUSED if site.when_changed == "refuse" else Code.CHANGED
+        message = f"the site `{site.name}` says other things on this node than where the job was compiled"
+        report.add(code, message, help="compile it again" if code is Code.CHANGED_REFUSED else _THIS_NODES)
+    return None if job is None or report.failed else (job, normal)
+
+
+_THIS_NODES = "what this node says counts; to see what that is, compile it again"
 
 
 @contextmanager

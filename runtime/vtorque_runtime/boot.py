@@ -11,9 +11,9 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 from vtorque_runtime import ssh
+from vtorque_runtime.files import boot_id
 from vtorque_runtime.progress import Progress
 from vtorque_runtime.signals import Signals
-from vtorque_runtime.spool import boot_id
 from vtorque_runtime.ssh import Access
 from vtorque_runtime.watch import TICK_S, Watch
 from vtorque_spec.fault import Fault
@@ -26,13 +26,16 @@ PHASE_LIMITS = {
     "kernel": 1 / 2,
     "cloud-init": 3 / 4,
     "mounts": 1 / 2,
+    "updates": 1,
+    "hooks": 1,
     "ready": 1 / 2,
 }
 """How long a guest may stay in each phase, as a share of the plan's `boot_timeout_s`, which bounds them together.
 
 firmware: no word from the initrd yet; kernel: from the initrd to cloud-init's first command; cloud-init: until all is
-mounted; mounts: until the guest has written its token; ready: until the token was read over ssh. Staging, the work
-before the domain starts, takes as long as reading the image once.
+mounted; mounts: until the site's own part begins, which may take all the time that is left (updates: security updates;
+hooks: its boot hook), or until the guest has written its token; ready: until the token was read over ssh. Staging, the
+work before the domain starts, takes as long as reading the image once.
 """
 
 _TOKEN_LIMIT_S = 30
@@ -53,8 +56,7 @@ def wait(boots: Sequence[Boot], boot_timeout_s: int, signals: Signals, progress:
 
     Raises Fault VT0904 (with the phase and the console's tail), VT0908, VT0902, and `signals.SignalledError`.
     """
-    several = len(boots) > 1
-    clocks = [_Clock(boot_timeout_s, boot.watch, progress, boot.watch.name if several else "") for boot in boots]
+    clocks = [_Clock(boot_timeout_s, boot.watch, progress, boot.guest.hostname) for boot in boots]
     ways = [_way(boot, clock) for boot, clock in zip(boots, clocks, strict=True)]
     try:
         while not all(clock.arrived for clock in clocks):
@@ -82,9 +84,9 @@ class _Clock:
         self.phase, self.said = "firmware", ""
         self.arrived: subprocess.Popen[bytes] | None = None
         self._limit_s, self._watch, self._progress = boot_timeout_s, watch, progress
-        self._before = f"{name}: " if name else ""
+        self._name = name
         self._started = self._entered = time.monotonic()
-        progress.phase(self._before + self.phase)
+        progress.phase(self.phase, name)
 
     def look(self) -> None:
         """Look at the guest once; raises what ends the wait."""
@@ -94,7 +96,7 @@ class _Clock:
             raise self._fault(f"{self._watch.name} {console.failure}")
         if console.phase not in (None, self.phase):
             self.phase, self._entered = str(console.phase), now
-            self._progress.phase(self._before + self.phase)
+            self._progress.phase(self.phase, self._name)
         if ended is not None:
             raise self._fault(f"{self._watch.name} ended in phase `{self.phase}` of its boot: {ended}")
         whole_s, phase_s = now - self._started, now - self._entered

@@ -12,8 +12,13 @@ COPY_LIMIT_BYTES = 4 * 1024**2
 _TAIL_LIMIT_BYTES = 16 * 1024
 _LINE = re.compile(rb"vtorque-phase: ([a-z-]+)((?: \S+)*)")
 _COLOUR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-_PRINTED = ("cloud-init", "mounts", "ready")
-_FAILURES = {"mounts-failed": "could not mount", "user-failed": "could not make the user"}
+_PRINTED = ("cloud-init", "mounts", "updates", "hooks", "ready")
+_FAILURES = {
+    "mounts-failed": "could not mount",
+    "user-failed": "could not make the user",
+    "updates-failed": "could not install security updates, exit code",
+    "hooks-failed": "failed in the site's boot hook, exit code",
+}
 
 
 class Console:

@@ -33,8 +33,11 @@ class HostFacts:
         return f"{len(self.cpus)} CPU{plural}, {self.memory_bytes / _GIB:.1f} GiB, {virt}"
 
 
-def facts(hypervisor: kvm.Prober, root: Path = sysfs.ROOT) -> HostFacts:
-    """Find out; takes up to 3 s, for KVM. `root` has /sys and /proc. Raises Fault VT0905 without QEMU, VT0914."""
+def facts(hypervisor: kvm.Prober, root: Path = sysfs.ROOT, *, emulated: bool = False) -> HostFacts:
+    """Find out; takes up to 3 s, for KVM, where guests are not to be `emulated` anyway. `root` has /sys and /proc.
+
+    Raises Fault VT0905 without QEMU, VT0914.
+    """
     cells = read_cells(root)
     try:
         devices = sysfs.devices(root)
@@ -42,7 +45,7 @@ def facts(hypervisor: kvm.Prober, root: Path = sysfs.ROOT) -> HostFacts:
         available = sysfs.meminfo(root / "proc/meminfo", "MemAvailable")
     except (OSError, ValueError) as error:
         raise _unreadable(error) from None
-    kvm_fault = kvm.fault(hypervisor)
+    kvm_fault = "the site says `hypervisor: emulation`" if emulated else kvm.fault(hypervisor)
     return HostFacts(
         cells=cells,
         devices=devices,

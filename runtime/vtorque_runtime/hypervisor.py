@@ -3,6 +3,7 @@
 libvirt's own words reach a person only through a Fault; its habit of printing them to standard error is switched off.
 """
 
+import importlib
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,21 @@ class Hypervisor:
         self._libvirt = _libvirt()
         self._connection = connection
         self.uri = uri
+
+    def versions(self) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+        """Return those of libvirt's daemon and of QEMU."""
+        return _version(self._call("getLibVersion")), _version(self._call("getVersion"))
+
+    def create_filter(self, xml: str) -> None:
+        """Define a network filter, which exists until it is destroyed; raises Fault VT0905 where libvirt has none."""
+        try:
+            self._connection.nwfilterDefineXMLFlags(xml, self._libvirt.VIR_NWFILTER_DEFINE_VALIDATE)
+        except self._libvirt.libvirtError as error:
+            if error.get_error_code() != self._libvirt.VIR_ERR_NO_SUPPORT:
+                raise self._fault(error) from None
+            hint = "install libvirt's nwfilter driver, iptables and ebtables; or, in site.yaml: `unfiltered: true`"
+            message = "libvirt cannot keep guests from sending in another's name here"
+            raise Fault("VT0905", message, help=hint, detail=error.get_error_message()) from None
 
     def create_network(self, xml: str) -> None:
         """Start a network that exists until it is destroyed or the host goes down."""
@@ -79,6 +95,28 @@ class Hypervisor:
         """Let the running domain's I/O thread, numbered from 1, run on `cpus` alone."""
         self._on_domain(uuid, "pinIOThread", iothread, _map(cpus), self._libvirt.VIR_DOMAIN_AFFECT_LIVE)
 
+    def suspend(self, uuid: str) -> None:
+        """Stop the running domain's CPUs."""
+        self._on_domain(uuid, "suspend")
+
+    def resume(self, uuid: str) -> None:
+        """Let the CPUs of a domain that was suspended run again."""
+        self._on_domain(uuid, "resume")
+
+    def ask_agent(self, uuid: str, request: str, limit_s: int) -> str | None:
+        """Return what the guest agent answers to a request; None where no agent or no domain does.
+
+        Both are JSON: https://qemu-project.gitlab.io/qemu/interop/qemu-ga-ref.html
+        """
+        agent = _module("libvirt_qemu")
+        try:
+            domain = self._connection.lookupByUUIDString(uuid)
+            return str(agent.qemuAgentCommand(domain, request, limit_s, 0))
+        except self._libvirt.libvirtError:
+            if not self._connection.isAlive():
+                raise Fault("VT0902", f"libvirt went away at {self.uri}", help=_HELP.get(self.uri)) from None
+            return None
+
     def destroy_domain(self, uuid: str) -> None:
         """End the domain at once; nothing happens when there is none."""
         self._destroy("lookupByUUIDString", uuid, self._libvirt.VIR_ERR_NO_DOMAIN)
@@ -87,6 +125,16 @@ class Hypervisor:
         """End the network; nothing happens when there is none."""
         self._destroy("networkLookupByUUIDString", uuid, self._libvirt.VIR_ERR_NO_NETWORK)
 
+    def destroy_filter(self, uuid: str) -> None:
+        """Remove the network filter, which no guest uses any more; nothing happens when there is none."""
+        found = self._look_up("nwfilterLookupByUUIDString", uuid, self._libvirt.VIR_ERR_NO_NWFILTER)
+        try:
+            if found is not None:
+                found.undefine()
+        except self._libvirt.libvirtError as error:
+            if error.get_error_code() != self._libvirt.VIR_ERR_NO_NWFILTER:
+                raise self._fault(error) from None
+
     def domain_uuids(self) -> set[str]:
         """Return the UUIDs of all domains, running or not."""
         return {domain.UUIDString() for domain in self._call("listAllDomains")}
@@ -94,6 +142,10 @@ class Hypervisor:
     def network_uuids(self) -> set[str]:
         """Return the UUIDs of all networks, active or not."""
         return {network.UUIDString() for network in self._call("listAllNetworks")}
+
+    def filter_uuids(self) -> set[str]:
+        """Return the UUIDs of all network filters."""
+        return {found.UUIDString() for found in self._call("listAllNWFilters")}
 
     def close(self) -> None:
         """End the connection."""
@@ -136,6 +188,11 @@ class Hypervisor:
         return Fault("VT0903", "libvirt refused", detail=words)
 
 
+def _version(number: int) -> tuple[int, int, int]:
+    """Libvirt has a version as one number: 9000000 is 9.0.0."""
+    return number // 1_000_000, number // 1000 % 1000, number % 1000
+
+
 def _map(cpus: Collection[int]) -> tuple[bool, ...]:
     """Libvirt's set of CPUs: whether each, from 0, is in it."""
     return tuple(cpu in cpus for cpu in range(max(cpus) + 1))
@@ -148,11 +205,16 @@ _HELP = {
 
 
 def _libvirt() -> Any:
-    try:
-        import libvirt
-    except ImportError as error:
-        raise Fault(
-            "VT0905", "Python has no libvirt module here", help="pip install 'vtorque[runtime]'", detail=str(error)
-        ) from None
+    libvirt = _module("libvirt")
     libvirt.registerErrorHandler(lambda _context, _error: None, None)
     return libvirt
+
+
+def _module(name: str) -> Any:
+    """Both are of one package."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise Fault(
+            "VT0905", f"Python has no {name} module here", help="pip install 'vtorque[runtime]'", detail=str(error)
+        ) from None

@@ -1,12 +1,11 @@
 """Who and what a job on this node is: id, user, keys, names, addresses. Everything here is fresh for each job."""
 
 import grp
+import hashlib
 import os
 import pwd
-import re
 import secrets
 import socket
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,27 +13,48 @@ from types import TracebackType
 from typing import Literal, Self
 
 from vtorque_runtime import epilogue, host, network
+from vtorque_runtime.batch.contract import BatchJob, Share
 from vtorque_runtime.hypervisor import URIS, connect
 from vtorque_runtime.images import store
+from vtorque_runtime.keys import FOREVER_S, JobKeys
 from vtorque_runtime.spool import Lane, Registration, Registry, Spool, open_registry
 from vtorque_spec.fault import Fault
-from vtorque_spec.plan import VERSION, BridgeNic, Claim, Group, HostKey, Login, NodeContext, Slot, UserNic, lowest_cores
-
-_HOST_NAME_LIMIT = 50
+from vtorque_spec.plan import (
+    VERSION,
+    Claim,
+    Group,
+    JobVm,
+    Keys,
+    Login,
+    NodeContext,
+    NodeSite,
+    OfferedMount,
+    OfferedNetwork,
+    Slot,
+    TapNic,
+    UserNic,
+    lowest_cores,
+    owned,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
     """A job that is known here and holds nothing yet; its context has no slots.
 
-    `facts` is what was found here, in one line for a person. The private login key is in no context and no plan.
+    `facts` is what was found here, in one line for a person; `keys` is what its VMs' identities will derive from. A
+    batch system's job is registered already, as `held`, and has the `shares` of its nodes in rank order.
     """
 
     context: NodeContext
     facts: str
     registry: Registry
     store: Path
-    login_private_key: str
+    keys: JobKeys
+    held: Registration | None = None
+    shares: tuple[Share, ...] = ()
+    rank: int = 0
+    exclusive: bool = False
 
 
 @dataclass
@@ -46,7 +66,6 @@ class Reserved:
     spool: Spool
     registration: Registration
     store: Path
-    login_private_key: str
     ports: tuple[socket.socket, ...]
 
     def release_ports(self) -> None:
@@ -66,29 +85,63 @@ class Reserved:
 
 def draft(
     *, user: str, images: Path, min_uid: int, slot: Literal["core", "thread"], host_cores: int,
-    lane: Lane | None = None, base: Path | None = None,
+    mounts: tuple[OfferedMount, ...] = (), emulated: bool = False, lane: Lane | None = None, base: Path | None = None,
 ) -> Draft:  # fmt: skip
     """Find out all about a job of `user` on this node but what its VMs will be; nothing is held for it yet.
 
-    `images` is the image store; a `slot` and the number of the host's own cores are the site's words for this node;
-    `lane` follows from who calls when not said; `base` is the spool's parent, for tests. Raises Fault VT0901, VT0902,
-    VT0905, VT0914.
+    `images` is the image store; a `slot` and the number of the host's own cores are the site's words for this node,
+    `mounts` what it offers, `emulated` whether KVM is not to be used; `lane` follows from who calls when not said;
+    `base` is the spool's parent, for tests. Raises Fault VT0901, VT0902, VT0905, VT0914.
     """
     lane = lane or ("system" if os.geteuid() == 0 else "session")
-    private, public = key_pair("vtorque")
-    login = find_login(user, min_uid, public)
-    hypervisor = connect(URIS[lane])
-    try:
-        found = host.facts(hypervisor)
-    finally:
-        hypervisor.close()
+    login = find_login(user, min_uid)
+    found = _facts(lane, emulated)
     registry = open_registry(lane, base)
     job_id = f"local-{secrets.token_hex(4)}"
-    context = NodeContext(
+    context = _context(registry, job_id, node_name(), login, found, slot, host_cores, images, mounts)
+    return Draft(context, found.sentence(), registry, images, JobKeys.random(job_id, login.uid))
+
+
+def batch_draft(
+    job: BatchJob, held: Registration, registry: Registry, site: NodeSite, cluster_keys: tuple[bytes, ...], images: Path
+) -> Draft:
+    """Find out all about a registered job of a batch system but what its VMs will be.
+
+    Each of its nodes finds the same keys. Raises Fault VT0901, VT0902, VT0905, VT0914.
+    """
+    login, share = find_login(job.user, site.min_uid), job.share
+    found = _facts(registry.lane, site.hypervisor == "emulation")
+    context = _context(registry, held.job_id, job.node, login, found, site.slot, site.host_cores, images, site.mounts)
+    memory = context.allotted_memory_bytes if share.memory_bytes is None else share.memory_bytes
+    context = replace(
+        context,
+        allotted_cpus=context.allotted_cpus if share.cpus is None else share.cpus,
+        allotted_slots=share.slots if share.cpus is None else None,
+        allotted_memory_bytes=min(memory, context.allotted_memory_bytes),
+    )
+    digest = hashlib.sha256(job.spec.encode("utf-8", "replace")).hexdigest()
+    keys = JobKeys(cluster_keys, job.server, job.job_id, job.start, login.uid, digest)
+    sentence = found.sentence()
+    return Draft(context, sentence, registry, images, keys, held, job.shares, job.rank, job.exclusive)
+
+
+def _facts(lane: Lane, emulated: bool) -> host.HostFacts:
+    hypervisor = connect(URIS[lane])
+    try:
+        return host.facts(hypervisor, emulated=emulated)
+    finally:
+        hypervisor.close()
+
+
+def _context(
+    registry: Registry, job_id: str, node: str, login: Login, found: host.HostFacts, slot: Literal["core", "thread"],
+    host_cores: int, images: Path, mounts: tuple[OfferedMount, ...],
+) -> NodeContext:  # fmt: skip
+    return NodeContext(
         version=VERSION,
         job_id=job_id,
-        node=node_name(),
-        lane=lane,
+        node=node,
+        lane=registry.lane,
         virt=found.virt,
         cells=found.cells,
         devices=found.devices,
@@ -100,27 +153,39 @@ def draft(
         taken=Claim((), (), ()),
         advised_cells=None,
         login=login,
+        keys=Keys("", (), ()),
         images=store.installed(images),
+        vms=(),
         slots=(),
+        mounts=tuple(
+            replace(mount, source=owned(mount.source, login), target=owned(mount.target, login)) for mount in mounts
+        ),
         spool=str(registry.spool(job_id).path),
     )
-    return Draft(context, found.sentence(), registry, images, private)
 
 
-def reserve(draft: Draft, vms: int, advised_cells: tuple[int, ...] | None = None) -> Reserved:
-    """Register the job with identities for so many VMs; use the result in a `with` statement.
+def reserve(draft: Draft, vms: int, offer: OfferedNetwork, advised_cells: tuple[int, ...] | None = None) -> Reserved:
+    """Register the job with identities for so many VMs on the network; use the result in a `with` statement.
 
-    `advised_cells` are numad's. Raises Fault VT0914.
+    `advised_cells` are numad's. Raises Fault VT0905, VT0906, VT0914, VT0940, VT0941.
     """
     context = draft.context
-    spool, held = draft.registry.register(context.job_id, context.login.uid, vms)
-    ports = tuple(reserve_port() for _ in range(vms)) if context.lane == "session" else ()
-    slots = tuple(_slot(context.node, index, _nic(held, index, ports)) for index in range(vms))
-    context = replace(context, slots=slots, advised_cells=advised_cells)
-    return Reserved(context, draft.registry, spool, held, draft.store, draft.login_private_key, ports)
+    if draft.held is None:
+        spool, held = draft.registry.register(context.job_id, context.login.uid, vms)
+        shares: tuple[Share, ...] = (Share(context.node, vms, network.first_slot(held.network), None, None),)
+    else:
+        held, shares = draft.registry.adopt(draft.held, vms, context.login.uid), draft.shares
+        spool = draft.registry.spool(held.job_id)
+    names = network.job_vms(offer, shares, draft.rank, vms, held.network, exclusive=draft.exclusive)
+    own = names[draft.rank * vms : (draft.rank + 1) * vms]
+    cards, ports = cards_for(offer, own, held)
+    slots = tuple(_slot(draft.keys, vm, nic) for vm, nic in zip(own, cards, strict=True))
+    keys = draft.keys.texts()
+    context = replace(context, keys=keys, vms=names, slots=slots, advised_cells=advised_cells)
+    return Reserved(context, draft.registry, spool, held, draft.store, ports)
 
 
-def find_login(user: str, min_uid: int, public_key: str) -> Login:
+def find_login(user: str, min_uid: int) -> Login:
     """Look `user` up on this host, with all groups, the primary one first.
 
     Raises Fault VT0901 for a name that is not known, for root, and below `min_uid`.
@@ -137,22 +202,7 @@ def find_login(user: str, min_uid: int, public_key: str) -> Login:
         )
     others = sorted(set(os.getgrouplist(user, entry.pw_gid)) - {entry.pw_gid})
     groups = tuple(Group(_group_name(gid), gid) for gid in (entry.pw_gid, *others))
-    return Login(user, entry.pw_uid, groups, entry.pw_dir, public_key)
-
-
-def key_pair(comment: str) -> tuple[str, str]:
-    """Return a fresh ed25519 key pair as OpenSSH text: private, and public on one line. Raises Fault VT0905."""
-    try:
-        from cryptography.hazmat.primitives import serialization as form
-        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-    except ImportError as error:
-        raise Fault(
-            "VT0905", "Python has no cryptography module here", help="pip install 'vtorque[runtime]'", detail=str(error)
-        ) from None
-    key = Ed25519PrivateKey.generate()
-    private = key.private_bytes(form.Encoding.PEM, form.PrivateFormat.OpenSSH, form.NoEncryption())
-    public = key.public_key().public_bytes(form.Encoding.OpenSSH, form.PublicFormat.OpenSSH)
-    return private.decode("ascii"), f"{public.decode('ascii')} {comment}"
+    return Login(user, entry.pw_uid, groups, entry.pw_dir)
 
 
 def reserve_port() -> socket.socket:
@@ -167,21 +217,34 @@ def reserve_port() -> socket.socket:
     return reserved
 
 
-def _nic(held: Registration, index: int, ports: Sequence[socket.socket]) -> BridgeNic | UserNic:
-    if held.lane == "system":
-        return network.nic(held.job_id, held.network, index)
-    return UserNic("user", network.mac(held.network, index), ports[index].getsockname()[1])
+def cards_for(
+    offer: OfferedNetwork, vms: Sequence[JobVm], held: Registration
+) -> tuple[tuple[TapNic | UserNic, ...], tuple[socket.socket, ...]]:
+    """Return the cards of this node's VMs, and the ports that lead to those on QEMU's own network.
+
+    An ordinary user's guests are always on QEMU's own. Raises Fault VT0905, VT0906, VT0940.
+    """
+    if held.lane == "session" and offer.kind in ("nat", "bridge"):
+        hint = "name a network of the kind `user` or `isolated`, or run it as root for this user: sudo vtorque run JOB"
+        raise Fault("VT0906", f"an ordinary user's libvirt has no {offer.kind} network like `{offer.name}`", help=hint)
+    if held.lane == "system" and offer.kind != "user":
+        return tuple(network.card(offer, vm, held.job_id, held.network) for vm in vms), ()
+    ports = tuple(reserve_port() for _ in vms)
+    cards = (
+        UserNic("user", network.user_mac(held.network, vm.index), port.getsockname()[1], offer.kind == "isolated")
+        for vm, port in zip(vms, ports, strict=True)
+    )
+    return tuple(cards), ports
 
 
-def _slot(node: str, index: int, nic: BridgeNic | UserNic) -> Slot:
-    hostname = f"v{node}-{index}"
-    return Slot(index, str(uuid.uuid4()), hostname, secrets.token_hex(16), HostKey(*key_pair(hostname)), nic)
+def _slot(keys: JobKeys, vm: JobVm, nic: TapNic | UserNic) -> Slot:
+    host_key = keys.host_key(vm.node, vm.index, vm.names, FOREVER_S)  # no other job trusts what signs it
+    return Slot(vm.index, keys.uuid(vm.node, vm.index), vm.hostname, keys.nonce(vm.node, vm.index), host_key, nic)
 
 
 def node_name() -> str:
     """Return the host's name without its domain, in the letters that a host name may have."""
-    name = re.sub(r"[^a-z0-9-]", "-", socket.gethostname().partition(".")[0].lower())
-    return name[:_HOST_NAME_LIMIT].strip("-") or "node"
+    return network.node_name(socket.gethostname())
 
 
 def _group_name(gid: int) -> str:

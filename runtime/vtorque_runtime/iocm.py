@@ -14,11 +14,12 @@ from typing import Protocol
 
 from vtorque_runtime import irq, skvm, threads
 from vtorque_runtime.cpulist import list_text
+from vtorque_runtime.files import write_private
 from vtorque_runtime.hypervisor import URIS
 from vtorque_runtime.hypervisor import connect as connect_libvirt
 from vtorque_runtime.journal import BuriedError
 from vtorque_runtime.log import LOG, recorded
-from vtorque_runtime.spool import Registry, Spool, alive, write_private
+from vtorque_runtime.spool import Registry, Spool, alive
 from vtorque_runtime.steps import TreeUndo, remove_entry
 from vtorque_runtime.sysfs import ROOT
 from vtorque_spec.canonical import DecodeError, canonical_json, from_json
@@ -89,7 +90,7 @@ def set_active(
     """
     spool = _pick(registry, job)
     try:
-        with recorded(spool.path / "runtime.log"), _one_at_a_time(spool):
+        with recorded(registry.log(spool.path.name)), _one_at_a_time(spool):
             return _set_active(read_plan(spool), count, registry, spool, connect, root)
     except BuriedError:
         raise Fault("VT0923", f"job {spool.path.name} is being undone: its I/O cores no longer move") from None

@@ -11,15 +11,15 @@ import subprocess
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import IO
+from typing import IO, Protocol
 
 from vtorque_runtime import payload, ssh
+from vtorque_runtime.handover import Handover
 from vtorque_runtime.progress import Progress
-from vtorque_runtime.signals import ENDING, SignalledError
+from vtorque_runtime.signals import ENDING, SignalledError, Signals
 from vtorque_runtime.ssh import Access
-from vtorque_runtime.watch import Watches
 from vtorque_spec.fault import Fault
-from vtorque_spec.plan import NodePlan, UserPart
+from vtorque_spec.plan import UserPart
 
 WALLTIME_EXIT_CODE = 124
 """As timeout(1) has it."""
@@ -31,16 +31,30 @@ _AFTER_KILL_S = 15
 _DRAIN_LIMIT_S = 5.0
 
 
+class Watcher(Protocol):
+    """What looks after the guests of a job while it runs."""
+
+    @property
+    def signals(self) -> Signals:
+        """The signals that came to this process."""
+
+    def look(self) -> Fault | None:
+        """Return why the job cannot go on, None while all its guests run."""
+
+    def lost(self, how: str) -> Fault:
+        """Return the Fault for a first guest that does not answer any more."""
+
+
 @dataclass
 class Job:
-    """The job of `plan` in its first guest, over a connection that stands; it ends when any of the guests does.
+    """The job in its first guest, over a connection that stands; it ends when any of the guests does.
 
     `ends` is in time.monotonic's seconds.
     """
 
-    plan: NodePlan
+    job: Handover
     access: Access
-    watch: Watches
+    watch: Watcher
     progress: Progress
     ends: float
     _interrupts: int = 0
@@ -64,7 +78,7 @@ class Job:
             self._tell_walltime()
             code = WALLTIME_EXIT_CODE
         if user.epilogue is not None:
-            failed = self._follow("epilogue", max(self.ends, time.monotonic() + self.plan.grace_s), stops=False)
+            failed = self._follow("epilogue", max(self.ends, time.monotonic() + self.job.grace_s), stops=False)
             if failed:
                 self.progress.fault(Fault("VT0910", f"the epilogue hook failed with exit code {failed}"))
                 code = code or 1
@@ -91,7 +105,7 @@ class Job:
         process = ssh.start(self.access, f"exec bash {payload.DIRECTORY}/start {part}")
         assert process.stdout is not None and process.stderr is not None  # noqa: S101, PT018 - both are pipes; for mypy
         pumps = [_Pump(process.stdout, 1, self.watch), _Pump(process.stderr, 2, self.watch)]
-        timer = _Timer(end, self.plan.grace_s if stops else None)
+        timer = _Timer(end, self.job.grace_s if stops else None)
         drained = _Patience(_DRAIN_LIMIT_S)
         try:
             while process.poll() is None or any(pump.is_alive() for pump in pumps):
@@ -116,7 +130,7 @@ class Job:
         match timer.due():
             case "stop":
                 self._late = True
-                self.progress.note(f"the walltime ends in {self.plan.grace_s} s: the job is told to stop")
+                self.progress.note(f"the walltime ends in {self.job.grace_s} s: the job is told to stop")
                 self._send("TERM", part)
             case "kill":
                 self._late = True
@@ -145,19 +159,18 @@ class Job:
         command = f"exec cat {payload.DIRECTORY}/{part}.status"
         code, output, said = ssh.call(self.access, command, limit_s=_STATUS_LIMIT_S)
         if code or not re.fullmatch(rb"[0-9]{1,3}\s*", output) or int(output) > 255:
-            raise self.watch.guests[0].lost(f"the connection to it broke: {said}")
+            raise self.watch.lost(f"the connection to it broke: {said}")
         return int(output)
 
     def _sync(self) -> None:
         """What the guest has written to the host's directories must be there before the guest is destroyed."""
-        targets = [share.target for share in self.plan.guests[0].machine.filesystems if not share.read_only]
-        if targets:
+        if targets := self.job.writable:
             code, _, said = ssh.call(self.access, "exec sync", limit_s=_SYNC_LIMIT_S)
             if code:
                 self.progress.note(f"the guest could not flush {', '.join(targets)}: {said}")
 
     def _tell_walltime(self) -> None:
-        limit = self.plan.walltime_s
+        limit = self.job.walltime_s
         help_ = "ask for more with `batch: {walltime: ...}`; the boot counts"
         self.progress.fault(Fault("VT0909", f"the job was stopped: its walltime of {limit} s was over", help=help_))
 
@@ -165,7 +178,7 @@ class Job:
 class _Pump(threading.Thread):
     """Passes one stream on, byte by byte as it comes, so that a slow reader of ours holds up nothing but the job."""
 
-    def __init__(self, source: IO[bytes], target: int, watch: Watches) -> None:
+    def __init__(self, source: IO[bytes], target: int, watch: Watcher) -> None:
         super().__init__(daemon=True)
         self.broken = False
         self.writing = False

@@ -5,7 +5,7 @@ tombstone, after which no step may start. The journal file's own lock is held fr
 ended, so that an epilogue that comes during a prologue waits for the step that runs and forbids the next one.
 """
 
-import fcntl
+import errno
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from vtorque_runtime.files import lock
 from vtorque_spec.canonical import canonical_json
 from vtorque_spec.fault import Fault
 
@@ -47,9 +48,9 @@ class Journal:
             _append(descriptor, undo)
             return act()
 
-    def bury(self) -> None:
-        """Wait for the step that runs, then forbid all later ones."""
-        with self._locked() as descriptor:
+    def bury(self, limit_s: float | None = None) -> None:
+        """Wait for the step that runs, then forbid all later ones. Raises TimeoutError when it takes `limit_s`."""
+        with self._locked(limit_s) as descriptor:
             _append(descriptor, _TOMBSTONE)
 
     def undos(self) -> list[dict[str, Any]]:
@@ -76,10 +77,10 @@ class Journal:
         return Fault("VT0911", f"the journal {self.path} {why}", help="undo by hand what it lists, then remove the job")
 
     @contextmanager
-    def _locked(self) -> Iterator[int]:
+    def _locked(self, limit_s: float | None = None) -> Iterator[int]:
         descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            lock(descriptor, limit_s)
             _cut_torn_line(descriptor)
             yield descriptor
         finally:
@@ -93,7 +94,10 @@ def _cut_torn_line(descriptor: int) -> None:
 
 
 def _append(descriptor: int, record: object) -> None:
-    os.write(descriptor, canonical_json(record).encode("ascii") + b"\n")
+    """A disk that fills up takes a part of the line: that is torn, and nothing may be done on the strength of it."""
+    line = canonical_json(record).encode("ascii") + b"\n"
+    if os.write(descriptor, line) < len(line):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     os.fsync(descriptor)
 
 

@@ -17,10 +17,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vtorque_runtime import host, sysfs, threads
+from vtorque_runtime import host, salvage, sysfs, threads
 from vtorque_runtime.cpulist import list_text
+from vtorque_runtime.files import write_private
 from vtorque_runtime.recheck import recheck
-from vtorque_runtime.spool import Registry, Spool, alive, write_private
+from vtorque_runtime.spool import EndedError, Registry, Spool, alive
 from vtorque_runtime.steps import DomainUndo
 from vtorque_spec.canonical import DecodeError, canonical_json, from_json
 from vtorque_spec.fault import Fault
@@ -88,22 +89,27 @@ def observed(context: NodeContext, registry: Registry) -> NodeContext:
 
 
 def taken(registry: Registry) -> Claim:
-    """Return what all jobs of the registry hold together. Raises Fault VT0914."""
+    """Return what all jobs of the registry hold together."""
     return merged(claims_of(registry).values())
 
 
 def claims_of(registry: Registry) -> dict[str, Claim]:
-    """Return the claims of all jobs that are registered, alive or not. Raises Fault VT0914."""
+    """Return the claims of all jobs, alive or not, and be their registrations damaged."""
     found = {}
-    for job in registry.registrations():
-        path = registry.spool(job.job_id).claim
-        try:
-            found[job.job_id] = from_json(Entry, path.read_bytes()).claim
-        except FileNotFoundError:
-            continue
-        except DecodeError as error:
-            raise Fault("VT0914", f"{path}: {error}", help="remove the job's directory by hand") from None
+    for path in sorted(registry.jobs.iterdir()):
+        own = _claim(Spool(path))
+        if own is not None:
+            found[path.name] = own
     return found
+
+
+def _claim(spool: Spool) -> Claim | None:
+    try:
+        return from_json(Entry, spool.claim.read_bytes()).claim
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except DecodeError as error:
+        return salvage.claim(spool, error)
 
 
 def merged(claims: Iterable[Claim]) -> Claim:
@@ -122,14 +128,14 @@ def merged(claims: Iterable[Claim]) -> Claim:
 def claim(registry: Registry, spool: Spool, wanted: Claim, cells: Sequence[Cell]) -> None:
     """Let the job hold `wanted`, of what `cells` have in all, until its spool is removed.
 
-    Raises ConflictError when others hold any of it now, Fault VT0914 when the job is no longer registered.
+    Raises ConflictError when others hold any of it now, EndedError when the job is no longer registered.
     """
     with registry.locked():
         others = {job_id: own for job_id, own in claims_of(registry).items() if job_id != spool.path.name}
         if conflict := [*_shared(wanted, others, cells), *_too_much(wanted, others, cells)]:
             raise ConflictError("\n".join(conflict))
         if not spool.registration.exists():
-            raise Fault("VT0914", f"the job {spool.path.name} was undone while it was being prepared")
+            raise EndedError(spool.path.name)
         write_private(spool.claim, canonical_json(Entry(VERSION, wanted)))
 
 
@@ -167,7 +173,7 @@ def _huge_pages(numa_maps: str) -> Counter[tuple[int, int]]:
 def _domains(spool: Spool) -> set[str]:
     try:
         return {str(undo["uuid"]) for undo in spool.journal.undos() if undo.get("kind") == _DOMAIN}
-    except FileNotFoundError:
+    except (FileNotFoundError, Fault):  # a damaged journal is told of when the job is undone
         return set()
 
 

@@ -2,20 +2,16 @@
 
 import time
 from contextlib import ExitStack
-from pathlib import Path
 
-from vtorque_runtime import boot, epilogue, payload, prologue, ssh
-from vtorque_runtime.console import Console
-from vtorque_runtime.hypervisor import URIS, Hypervisor, connect
+from vtorque_runtime import epilogue, handover, partition, payload, ssh
+from vtorque_runtime.bring_up import bring_up
 from vtorque_runtime.identity import Reserved
 from vtorque_runtime.job import Job
 from vtorque_runtime.log import LOG, recorded
 from vtorque_runtime.progress import Progress, Recorded
 from vtorque_runtime.signals import SignalledError, Signals
-from vtorque_runtime.steps import TreeUndo
-from vtorque_runtime.watch import Watch, Watches
 from vtorque_spec.fault import Fault
-from vtorque_spec.plan import Guest, NodeBundle, NodePlan, UserPart
+from vtorque_spec.plan import NodeBundle, UserPart
 
 
 def run(bundle: NodeBundle, user: UserPart, reserved: Reserved, ui: Progress) -> int:
@@ -27,7 +23,7 @@ def run(bundle: NodeBundle, user: UserPart, reserved: Reserved, ui: Progress) ->
     VT0922.
     """
     progress = Recorded(ui)
-    with Signals() as signals, recorded(reserved.spool.path / "runtime.log"):
+    with Signals() as signals, recorded(reserved.registry.log(reserved.registration.job_id)):
         failure: BaseException | None = None
         code = 0
         try:
@@ -40,7 +36,8 @@ def run(bundle: NodeBundle, user: UserPart, reserved: Reserved, ui: Progress) ->
             failure = Fault("VT0914", f"a step on this node failed: {error}")
         except BaseException as error:  # raised again below, once all is undone
             LOG.error("failed", exc_info=error)
-            failure = error
+            own = reserved.context.partition
+            failure = partition.explained(error, own) if isinstance(error, Fault) and own else error
         _undo(reserved, progress, failure)
         return code
 
@@ -50,32 +47,12 @@ def _run(bundle: NodeBundle, user: UserPart, reserved: Reserved, signals: Signal
     ends = time.monotonic() + plan.walltime_s
     for note in plan.notes:
         progress.note(note)
-    archive = payload.archive(user, plan)
+    job = handover.of_plan(plan, reserved.context.vms, plan.job_id, int(ends))
+    archive = payload.archive(user, job, {})
     with ExitStack() as stack:
-        hypervisor = connect(URIS[plan.lane])
-        stack.callback(hypervisor.close)
-        progress.phase("staging")
-        prologue.apply(bundle, reserved, hypervisor, signals.check)
-        watches = Watches(tuple(_watch(plan, guest, reserved, hypervisor) for guest in plan.guests), signals)
-        for watch in watches.guests:
-            stack.callback(watch.console.close)
-        boots = [
-            boot.Boot(guest, ssh.access(guest, reserved.spool.owner), watch)
-            for guest, watch in zip(plan.guests, watches.guests, strict=True)
-        ]
-        master = boot.wait(boots, min(plan.boot_timeout_s, plan.walltime_s), signals, progress)
+        watches, master = bring_up(bundle, reserved, signals, progress, stack)
         stack.callback(ssh.end, master)
-        return Job(plan, boots[0].access, watches, progress, ends).run(user, archive)
-
-
-def _watch(plan: NodePlan, guest: Guest, reserved: Reserved, hypervisor: Hypervisor) -> Watch:
-    login, copy = guest.login, reserved.spool.console_copy(guest.index)
-    source, owner = Path(guest.machine.console_log), (login.uid, login.groups[0].gid)
-    console = reserved.spool.journal.step(
-        TreeUndo("tree", copy.name), lambda: Console(source, guest.nonce, copy, owner)
-    )
-    name = "the guest" if len(plan.guests) == 1 else guest.hostname
-    return Watch(name, guest.machine.uuid, hypervisor, console)
+        return Job(job, job.access(reserved.spool.owner), watches, progress, ends).run(user, archive)
 
 
 def _undo(reserved: Reserved, progress: Progress, failure: BaseException | None) -> None:

@@ -10,8 +10,11 @@ from vtorque_spec.fault import Fault
 class Progress(Protocol):
     """Shows how a job gets on; the job's own streams are not part of it."""
 
-    def phase(self, name: str) -> None:
-        """The job entered a phase: staging, those of `boot.PHASE_LIMITS`, prologue, run, epilogue, undo."""
+    def phase(self, name: str, guest: str = "") -> None:
+        """The job, or one of its guests, entered a phase.
+
+        They are staging, those of `boot.PHASE_LIMITS`, prologue, run, epilogue and undo.
+        """
 
     def note(self, text: str) -> None:
         """One sentence that the person should see."""
@@ -26,11 +29,11 @@ class Recorded:
     def __init__(self, shown: Progress) -> None:
         self._shown = shown
 
-    def phase(self, name: str) -> None:
+    def phase(self, name: str, guest: str = "") -> None:
         """See Progress."""
-        LOG.info("phase %s", name)
+        LOG.info("%sphase %s", f"{guest}: " if guest else "", name)
         with contextlib.suppress(OSError):
-            self._shown.phase(name)
+            self._shown.phase(name, guest)
 
     def note(self, text: str) -> None:
         """See Progress."""

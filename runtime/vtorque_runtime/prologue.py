@@ -9,17 +9,16 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from vtorque_runtime import iocm, skvm
+from vtorque_runtime import data_disks, forwarding, iocm, network, partition, shares, skvm
 from vtorque_runtime.identity import Reserved
 from vtorque_runtime.images import store
 from vtorque_runtime.log import LOG
-from vtorque_runtime.network import network_xml
 from vtorque_runtime.recheck import domain_xml, guest_directory, overlay_and_seed, recheck, seed_files
-from vtorque_runtime.spool import Spool
-from vtorque_runtime.steps import DomainUndo, NetworkUndo, TreeUndo
+from vtorque_runtime.shutdown_hooks import ShutdownHooks
+from vtorque_runtime.steps import DomainUndo, FilterUndo, NetworkUndo, TreeUndo
 from vtorque_runtime.sysfs import ROOT
 from vtorque_spec.fault import Fault
-from vtorque_spec.plan import BridgeNic, Disk, Guest, Login, NodeBundle, NodePlan
+from vtorque_spec.plan import Disk, Guest, Login, NodeBundle, NodePlan, TapNic
 
 _IMAGE_TOOL_LIMIT_S = 60
 _PATH = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
@@ -29,6 +28,9 @@ class Creator(Protocol):
     """What applying needs of a hypervisor."""
 
     uri: str
+
+    def create_filter(self, xml: str) -> None:
+        """Define a network filter; raises Fault VT0903, VT0905."""
 
     def create_network(self, xml: str) -> None:
         """Start a network; raises Fault VT0903."""
@@ -54,9 +56,13 @@ def apply(
     proceed()
     iocm.keep_plan(plan, reserved.spool)
     proceed()
-    journal.step(TreeUndo("tree", "owner"), lambda: _make_owner(reserved.spool, plan, reserved.login_private_key))
+    journal.step(TreeUndo("tree", "owner"), lambda: _make_owner(reserved))
     proceed()
     _make_network(plan, reserved, hypervisor)
+    proceed()
+    _make_partition(plan, reserved, root)
+    proceed()
+    shares.make(plan, reserved.context, journal)
     for guest in plan.guests:
         proceed()
         storage = TreeUndo("tree", Path(guest_directory(plan, guest)).name)
@@ -65,19 +71,28 @@ def apply(
         proceed()
         journal.step(domain, partial(hypervisor.create_domain, domain_xml(bundle, guest)))
         LOG.info("started domain %s in %s", guest.machine.uuid, directory)
+    hooked = tuple(guest.machine.uuid for guest in plan.guests if guest.setup.shutdown is not None)
+    if hooked:
+        journal.step(ShutdownHooks("shutdown-hooks", hypervisor.uri, hooked), lambda: None)
     proceed()
     iocm.begin(plan, reserved.registry, reserved.spool, root)
     reserved.release_ports()
 
 
-def _make_owner(spool: Spool, plan: NodePlan, private_key: str) -> None:
+def _make_partition(plan: NodePlan, reserved: Reserved, root: Path) -> None:
+    """Cap the job before its first domain starts, for that starts in it."""
+    if reserved.context.partition is not None:
+        undo = partition.partition(reserved.context.partition, root)
+        reserved.spool.journal.step(undo, lambda: partition.make(plan, undo, root))
+
+
+def _make_owner(reserved: Reserved) -> None:
     """Fill the owner's directory, then hand it over: from there on root opens nothing in it."""
-    login = plan.login
-    spool.owner.mkdir(mode=0o700)
-    _give(spool.owner / "id_ed25519", private_key, login, 0o600)
-    hosts = (f"{guest.hostname} {guest.host_key.public.strip()}\n" for guest in plan.guests)
-    _give(spool.owner / "known_hosts", "".join(hosts), login, 0o600)
-    os.chown(spool.owner, login.uid, login.groups[0].gid)
+    directory, login, keys = reserved.spool.owner, reserved.context.login, reserved.context.keys
+    directory.mkdir(mode=0o700)
+    _give(directory / "id_ed25519", keys.login_key, login, 0o600)
+    _give(directory / "known_hosts", "".join(f"{line}\n" for line in keys.authorities), login, 0o600)
+    os.chown(directory, login.uid, login.groups[0].gid)
 
 
 def _give(path: Path, text: str, login: Login, mode: int) -> None:
@@ -97,6 +112,8 @@ def _make_storage(bundle: NodeBundle, guest: Guest) -> None:
     _put(guest.machine.kernel, Path(bundle.plan.image.kernel).read_bytes())
     _put(guest.machine.initrd, Path(bundle.plan.image.initrd).read_bytes())
     _put(seed.file, seed_image(seed_files(bundle, guest)))
+    for disk, wanted in zip(guest.machine.disks[2:], guest.disks, strict=True):
+        data_disks.make(Path(disk.file), wanted, guest.login)
 
 
 def _put(path: str, content: bytes) -> None:
@@ -149,10 +166,17 @@ def seed_image(files: dict[str, str]) -> bytes:
 
 
 def _make_network(plan: NodePlan, reserved: Reserved, hypervisor: Creator) -> None:
-    """One for all guests of the job."""
-    card = plan.guests[0].machine.nic
-    if isinstance(card, BridgeNic):
+    """The filter and the network of all guests of the job, where they have any."""
+    card, journal = plan.guests[0].machine.nic, reserved.spool.journal
+    if not isinstance(card, TapNic):
+        return
+    if card.filter is not None:
         identity = str(uuid.uuid4())
-        xml = network_xml(card, reserved.registration.network, identity)
-        undo = NetworkUndo("network", hypervisor.uri, identity)
-        reserved.spool.journal.step(undo, lambda: hypervisor.create_network(xml))
+        xml = network.filter_xml(card.filter, identity)
+        journal.step(FilterUndo("filter", hypervisor.uri, identity), partial(hypervisor.create_filter, xml))
+    if card.kind == "network":
+        if card.gateway is not None:
+            forwarding.note(journal)
+        identity = str(uuid.uuid4())
+        xml = network.network_xml(card, reserved.registration.network, identity)
+        journal.step(NetworkUndo("network", hypervisor.uri, identity), partial(hypervisor.create_network, xml))

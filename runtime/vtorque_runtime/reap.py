@@ -1,23 +1,99 @@
-"""Give back what jobs left whose process died: a kill -9, a crash, a reboot of the host."""
+"""Give back what jobs left that are over: a kill -9, a crash, a reboot of the host, an epilogue that never came.
 
-from vtorque_runtime import epilogue
+Whether a job of a batch system is over is that system's to say. `unknown` destroys nothing; `gone` counts when it is
+said twice, a minute apart. A job of `vtorque run` is over with its process.
+"""
+
+import time
+from pathlib import Path
+
+from vtorque_runtime import epilogue, teardown
+from vtorque_runtime.batch import adapter
+from vtorque_runtime.batch.contract import State
+from vtorque_runtime.files import boot_id, replace_file
 from vtorque_runtime.hypervisor import connect as connect_libvirt
-from vtorque_runtime.spool import Registry, Spool, alive
+from vtorque_runtime.spool import Registration, Registry, alive
 from vtorque_runtime.steps import Connect
 from vtorque_spec.fault import Fault
 
+APART_S = 60
+_LOG_KEPT_S = 30 * 24 * 3600
+_ENDED_KEPT_S = 7 * 24 * 3600
+_HOOKS_LOG_BYTES = 16 * 1024**2
+
 
 def reap(registry: Registry, connect: Connect = connect_libvirt) -> tuple[list[str], list[Fault]]:
-    """Undo every job that is not alive; return one sentence for each job, and what could not be undone (VT0911)."""
+    """Undo every job that is over; return one sentence for each job, and what could not be undone (VT0911, VT0944)."""
     done, faults = [], []
     for held in registry.registrations():
-        if alive(held):
-            done.append(f"{held.job_id}: alive, process {held.pid}; not touched")
-            continue
         try:
-            epilogue.apply(registry, Spool(registry.jobs / held.job_id), connect)
-            done.append(f"{held.job_id}: its process {held.pid} is gone; undone")
+            done.append(f"{held.job_id}: {_reap(registry, held, connect)}")
         except Fault as fault:
             faults.append(fault)
+        except OSError as error:  # a disk that is full, or read only: the next job may have another trouble
+            faults.append(Fault("VT0911", f"job {held.job_id} could not be looked after: {error}"))
+    faults += registry.damaged()
     done += [f"{name}: never registered; removed" for name in registry.remove_unfinished()]
+    _forget(registry)
     return done, faults
+
+
+def standing(held: Registration) -> State:
+    """Return whether the job lives: what its batch system says, or what became of the process of `vtorque run`."""
+    if held.system == "local":
+        return "live" if alive(held) else "gone"
+    return adapter(held.system).state(held.batch_id, held.start, held.node)
+
+
+def _reap(registry: Registry, held: Registration, connect: Connect) -> str:
+    state = standing(held)
+    if held.system == "local":
+        if state == "live":
+            return f"alive, process {held.pid}; not touched"
+        epilogue.apply(registry, registry.spool(held.job_id), connect)
+        return f"its process {held.pid} is gone; undone"
+    doubt = registry.spool(held.job_id).doubt
+    if state != "gone":
+        doubt.unlink(missing_ok=True)
+        return f"{state} says {held.system}; not touched"
+    waited = _waited_s(doubt)
+    if waited < APART_S:
+        return f"gone says {held.system}, for the first time {waited} s ago; undone when it says so in {APART_S} s"
+    teardown.end(registry, held.job_id, held.start, connect)
+    return f"gone says {held.system}, twice; undone"
+
+
+def _waited_s(doubt: Path) -> int:
+    """Return how long ago the job was first said to be gone; remembers it when this is the first time.
+
+    By the clock that nobody sets; what was said before a reboot does not count.
+    """
+    now = int(time.monotonic())
+    try:
+        boot, first = doubt.read_text(encoding="ascii").split()
+        since = int(first)
+    except (FileNotFoundError, ValueError):
+        boot, since = "", 0
+    if boot != boot_id():
+        replace_file(doubt, f"{boot_id()} {now}")
+        return 0
+    return now - since
+
+
+def _forget(registry: Registry) -> None:
+    """Remove what is old, of jobs that are not here: tombstones, which are for hooks that still run, and records.
+
+    And tombstones that a crash left unfinished.
+    """
+    with registry.locked():  # so that none is being written
+        for path in (registry.base / "ended").glob(".*"):
+            path.unlink()
+    here = {held.job_id for held in registry.registrations()}
+    for name, kept_s in (("log", _LOG_KEPT_S), ("ended", _ENDED_KEPT_S)):
+        directory = registry.base / name
+        for path in directory.iterdir() if directory.is_dir() else ():
+            if path.name.removesuffix(".jsonl") not in here and path.lstat().st_mtime < time.time() - kept_s:
+                path.unlink()
+    failed_hooks = registry.log("hooks")
+    if failed_hooks.exists() and failed_hooks.stat().st_size > _HOOKS_LOG_BYTES:
+        failed_hooks.replace(failed_hooks.with_name("hooks.old.jsonl"))

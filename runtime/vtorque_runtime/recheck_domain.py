@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 from vtorque_runtime.cpulist import list_text
 from vtorque_runtime.recheck_cpus import HINT
 from vtorque_spec.fault import Fault
-from vtorque_spec.plan import BridgeNic, Disk, GuestMemory, Machine, Pins
+from vtorque_spec.plan import Disk, GuestMemory, Machine, Pins, TapNic
 
 QEMU = "{http://libvirt.org/schemas/domain/qemu/1.0}"
 KIB = 1024
@@ -54,6 +54,9 @@ def rows(machine: Machine) -> Iterator[Row]:
     yield row("domain", type=machine.virt)
     yield row("name", machine.name)
     yield row("uuid", machine.uuid)
+    if machine.partition is not None:
+        yield row("resource")
+        yield row("resource/partition", f"/machine/{machine.partition}")
     yield row("os")
     yield row("os/type", "hvm", arch="x86_64", machine="q35")
     yield row("os/kernel", machine.kernel)
@@ -68,7 +71,7 @@ def rows(machine: Machine) -> Iterator[Row]:
     yield row("on_crash", "destroy")
     yield from _processors(machine)
     yield from _pins(machine.pins)
-    yield from _memory(machine.memory, shared=bool(machine.filesystems))
+    yield from _memory(machine.memory, shared=any(share.kind == "virtiofs" for share in machine.filesystems))
     yield from _devices(machine)
     yield from _network(machine)
 
@@ -79,6 +82,8 @@ def _processors(machine: Machine) -> Iterator[Row]:
     yield row("cpu", **({"mode": "host-passthrough"} if kvm else {"mode": "custom", "match": "exact"}))
     if not kvm:
         yield row("cpu/model", "Nehalem", fallback="forbid")
+        yield row("features/tcg")
+        yield row("features/tcg/tb-cache", "131072", unit="KiB")
     yield row("cpu/topology", sockets=str(shape.sockets), cores=str(shape.cores), threads=str(shape.threads))
     if machine.vcpus > XAPIC_CPUS:
         yield row("features/ioapic", driver="qemu")
@@ -136,12 +141,15 @@ def _devices(machine: Machine) -> Iterator[Row]:
     yield row("devices")
     for n, disk in enumerate(machine.disks):
         yield from _disk(_nth("devices/disk", n), disk)
-    for n, share in enumerate(machine.filesystems):
+    for n, share in enumerate(share for share in machine.filesystems if share.kind != "nfs"):
         path = _nth("devices/filesystem", n)
-        yield row(path, type="mount", accessmode="passthrough")
-        yield row(f"{path}/driver", type="virtiofs")
-        yield row(f"{path}/source", dir=share.source)
+        by_9p = share.kind == "9p"
+        yield row(path, type="mount", accessmode="passthrough", **({"multidevs": "remap"} if by_9p else {}))
+        yield row(f"{path}/driver", type="path" if by_9p else "virtiofs")
+        yield row(f"{path}/source", dir=share.path)
         yield row(f"{path}/target", dir=share.tag)
+        if by_9p:
+            yield row(f"{path}/readonly")
     yield row("devices/controller", type="usb", model="none")
     yield row("devices/serial", type="file")
     yield row("devices/serial/source", path=machine.console_log)
@@ -157,7 +165,8 @@ def _disk(path: str, disk: Disk) -> Iterator[Row]:
     """The formats are said and the chain ends, so that libvirt probes no file; the image keeps its owner."""
     own = {"iothread": disk.iothread, "queues": disk.queues}
     driver = {name: str(value) for name, value in own.items() if value is not None}
-    driver |= {"cache": "unsafe", "discard": "unmap"} if disk.backing else {}
+    driver |= {} if disk.read_only else {"cache": "unsafe"}
+    driver |= {"discard": "unmap"} if disk.backing else {}
     yield row(path, type="file", device="disk")
     yield row(f"{path}/driver", name="qemu", type=disk.format, **driver)
     yield row(f"{path}/source", file=disk.file)
@@ -175,15 +184,19 @@ def _disk(path: str, disk: Disk) -> Iterator[Row]:
 
 def _network(machine: Machine) -> Iterator[Row]:
     card = machine.nic
-    if isinstance(card, BridgeNic):
-        yield row("devices/interface", type="network")
+    if isinstance(card, TapNic):
+        yield row("devices/interface", type=card.kind)
         yield row("devices/interface/mac", address=card.mac)
-        yield row("devices/interface/source", network=card.network)
+        yield row("devices/interface/source", **{card.kind: card.source})
         yield row("devices/interface/model", type="virtio")
+        if card.filter is not None:
+            yield row("devices/interface/filterref", filter=card.filter)
+            yield row("devices/interface/filterref/parameter", name="IP", value=card.address)
         if machine.nic_queues > 1:
             yield row("devices/interface/driver", queues=str(machine.nic_queues))
         return
-    netdev = f"user,id=user0,restrict=on,ipv6=off,hostfwd=tcp:127.0.0.1:{card.forward_port}-:22"
+    restrict = "on" if card.restricted else "off"
+    netdev = f"user,id=user0,restrict={restrict},ipv6=off,hostfwd=tcp:127.0.0.1:{card.forward_port}-:22"
     device = f"virtio-net-pci,netdev=user0,mac={card.mac},bus=pcie.0,addr=0x18"
     yield row(f"{QEMU}commandline")
     for n, argument in enumerate(("-netdev", netdev, "-device", device)):

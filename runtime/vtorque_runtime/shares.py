@@ -153,8 +153,8 @@ def _check_flags(path: str, flags: int) -> None:
 def bind(source: Source, path: Path, *, read_only: bool, by_qemu: bool = False) -> None:
     """Mount the directory at `path`, which is made, without set-uid and device files. Raises Fault VT0914, OSError.
 
-    The way there is root's alone: a directory above the source may be what keeps others from it. Only what QEMU, another
-    user, opens itself can be reached by all.
+    The way there is root's alone: a directory above the source may be what keeps others from it. Only what QEMU,
+    another user, opens itself can be reached by all.
     """
     path.parent.parent.mkdir(mode=0o711, exist_ok=True)
     path.parent.mkdir(mode=0o700, exist_ok=True)

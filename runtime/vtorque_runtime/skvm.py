@@ -13,8 +13,9 @@ from typing import Any
 
 from vtorque_runtime import irq, threads
 from vtorque_runtime.cpulist import list_text
+from vtorque_runtime.files import write_private
 from vtorque_runtime.log import LOG
-from vtorque_runtime.spool import Spool, write_private
+from vtorque_runtime.spool import Spool
 from vtorque_runtime.steps import TreeUndo
 from vtorque_runtime.sysfs import ROOT
 from vtorque_spec.fault import Fault

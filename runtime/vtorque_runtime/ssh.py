@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from vtorque_spec.fault import Fault
-from vtorque_spec.plan import BridgeNic, Guest, Login
+from vtorque_spec.plan import Guest, Login, TapNic
 
 FAILED = 255
 """The exit code of a client that failed itself."""
@@ -43,9 +43,13 @@ class Access:
 
 def access(guest: Guest, directory: Path) -> Access:
     """Return how the owner of `directory` reaches the guest."""
+    return Access(guest.login, directory, f"s{guest.index}", guest.hostname, *access_to(guest))
+
+
+def access_to(guest: Guest) -> tuple[str, int]:
+    """Return the address and the port at which the host reaches the guest's ssh server."""
     nic = guest.machine.nic
-    address, port = (nic.address, 22) if isinstance(nic, BridgeNic) else ("127.0.0.1", nic.forward_port)
-    return Access(guest.login, directory, f"s{guest.index}", guest.hostname, address, port)
+    return (nic.address, 22) if isinstance(nic, TapNic) else ("127.0.0.1", nic.forward_port)
 
 
 def argv(access: Access, command: str | None, *options: str) -> list[str]:

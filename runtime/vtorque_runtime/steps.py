@@ -10,8 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from vtorque_runtime import irq
+from vtorque_runtime import forwarding, irq, partition, shares, shutdown_hooks
+from vtorque_runtime.forwarding import ForwardingUndo
 from vtorque_runtime.irq import IrqUndo
+from vtorque_runtime.partition import PartitionUndo
+from vtorque_runtime.shares import ShareUndo
+from vtorque_runtime.shutdown_hooks import ShutdownHooks
 from vtorque_spec.canonical import from_data
 from vtorque_spec.fault import Fault
 
@@ -25,11 +29,20 @@ class Destroyer(Protocol):
     def destroy_network(self, uuid: str) -> None:
         """End the network; nothing happens when there is none."""
 
+    def destroy_filter(self, uuid: str) -> None:
+        """Remove the network filter; nothing happens when there is none."""
+
+    def ask_agent(self, uuid: str, request: str, limit_s: int) -> str | None:
+        """Return what the guest agent answers to a request; None where no agent or no domain does."""
+
     def domain_uuids(self) -> set[str]:
         """Return the UUIDs of all domains."""
 
     def network_uuids(self) -> set[str]:
         """Return the UUIDs of all networks."""
+
+    def filter_uuids(self) -> set[str]:
+        """Return the UUIDs of all network filters."""
 
 
 Connect = Callable[[str], Destroyer]
@@ -55,6 +68,15 @@ class NetworkUndo:
 
 
 @dataclass(frozen=True, slots=True)
+class FilterUndo:
+    """Remove the libvirt network filter `uuid` at `uri`."""
+
+    kind: Literal["filter"]
+    uri: str
+    uuid: str
+
+
+@dataclass(frozen=True, slots=True)
 class TreeUndo:
     """Remove the entry `name` of the job's spool directory, with all below it."""
 
@@ -62,7 +84,17 @@ class TreeUndo:
     name: str
 
 
-Undo = DomainUndo | NetworkUndo | TreeUndo | IrqUndo
+Undo = (
+    DomainUndo
+    | NetworkUndo
+    | FilterUndo
+    | ForwardingUndo
+    | TreeUndo
+    | IrqUndo
+    | PartitionUndo
+    | ShareUndo
+    | ShutdownHooks
+)
 
 
 def undo_all(records: list[dict[str, Any]], spool: Path, connect: Connect) -> list[str]:
@@ -88,11 +120,24 @@ def _undo(undo: Undo, spool: Path, connect: Connect) -> list[str]:
             hypervisor = connect(uri)
             hypervisor.destroy_network(uuid)
             return [f"network {uuid}"] if uuid in hypervisor.network_uuids() else []
+        case FilterUndo(uri=uri, uuid=uuid):
+            hypervisor = connect(uri)
+            hypervisor.destroy_filter(uuid)
+            return [f"network filter {uuid}"] if uuid in hypervisor.filter_uuids() else []
+        case ForwardingUndo():
+            return forwarding.restore(undo, spool)
         case TreeUndo(name=name):
             remove_entry(spool, name)
             return [f"file {spool / name}"] if os.path.lexists(spool / name) else []
         case IrqUndo():
             return irq.restore(undo)
+        case PartitionUndo():
+            return partition.remove(undo)
+        case ShareUndo():
+            return shares.unbind(spool, undo)
+        case ShutdownHooks(uri=uri, uuids=uuids):
+            shutdown_hooks.run(uuids, connect(uri))
+            return []
 
 
 def remove_entry(directory: Path, name: str) -> None:

@@ -49,6 +49,10 @@ class Watches:
     guests: tuple[Watch, ...]
     signals: Signals
 
+    def lost(self, how: str) -> Fault:
+        """Return the Fault for a first guest that does not answer any more."""
+        return self.guests[0].lost(how)
+
     def look(self) -> Fault | None:
         """Take in all consoles; return the Fault for the first guest that ended, or None while all run."""
         ended = [(watch, how) for watch in self.guests if (how := watch.look())]

@@ -95,7 +95,7 @@ def test_the_filter(chromium: webdriver.Chrome, page: Path) -> None:
     words = chromium.find_element(By.ID, "words")
     words.send_keys("group STUDENTS")
     left = [row.find_element(By.TAG_NAME, "th").text.split()[0] for row in rows if row.is_displayed()]
-    assert left == ["image", "vcpus", "memory", "rocky-9", "rocky-9-openfoam"]
+    assert left == ["batch.nodes", "image", "vcpus", "memory", "rocky-9", "rocky-9-openfoam"]
     assert chromium.find_element(By.ID, "count").text == f"{len(left)} of {len(rows)}"
     words.clear()
     words.send_keys("x")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tests.compilers.plans import BRIDGE, HOME, MEMORY, MIB, OVERLAY, SEED, UNPINNED, with_machine
+from tests.compilers.plans import HOME, MEMORY, MIB, NETWORK, OVERLAY, SEED, UNPINNED, with_machine
 from vtorque_compilers.domain import compile_domain
 from vtorque_runtime.hypervisor import URIS, connect
 from vtorque_spec.plan import Filesystem, LinuxGuest, Pins
@@ -17,7 +17,7 @@ from vtorque_spec.plan import Filesystem, LinuxGuest, Pins
 SIZE = 64 * MIB
 LOGS = Path("/var/log/libvirt/qemu")
 DISKS = "ab"
-NETWORK = "<network><name>{name}</name><uuid>{name}</uuid><bridge name='vt-paused' stp='off'/></network>"
+XML = "<network><name>{name}</name><uuid>{name}</uuid><bridge name='vt-paused' stp='off'/></network>"
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Bench:
         _make_files(directory)
         self._network = str(uuid.uuid4())
         self._system = connect(URIS["system"])
-        self._system.create_network(NETWORK.format(name=self._network))
+        self._system.create_network(XML.format(name=self._network))
 
     def close(self) -> None:
         """End the network."""
@@ -85,7 +85,7 @@ class Bench:
         usual: dict[str, Any] = {
             "memory": replace(MEMORY, size_bytes=SIZE),
             "disks": (*disks, replace(SEED, target="vdz", file=f"{at}/seed.iso")),
-            "nic": replace(BRIDGE, network=self._network),
+            "nic": replace(NETWORK, source=self._network, filter=None),
             "nic_queues": 2,
         }
         files = {"kernel": f"{at}/vmlinuz", "initrd": f"{at}/initrd.img", "console_log": f"{at}/{name}.log"}
@@ -94,7 +94,7 @@ class Bench:
     @property
     def home(self) -> Filesystem:
         """A directory that a guest can have."""
-        return replace(HOME, source=f"{self._directory}/home")
+        return replace(HOME, path=f"{self._directory}/home")
 
     @contextlib.contextmanager
     def paused(self, guest: LinuxGuest) -> Iterator[Paused]:

@@ -7,17 +7,21 @@ from hypothesis import strategies as st
 
 from vtorque_spec.plan import (
     BatchRequest,
-    BridgeNic,
     CpuTopology,
+    DataDisk,
     Disk,
     Filesystem,
     Group,
     GuestCell,
     GuestMemory,
+    GuestSetup,
     HostKey,
     Image,
     Iocm,
+    JobNetwork,
     JobPlan,
+    JobVm,
+    Keys,
     LinuxGuest,
     Login,
     Machine,
@@ -25,18 +29,28 @@ from vtorque_spec.plan import (
     NodeRequest,
     Pinning,
     Pins,
+    TapNic,
     UserNic,
 )
 
 MIB = 1024**2
 GIB = 1024 * MIB
 MAC = "52:54:00:12:34:56"
-BRIDGE = BridgeNic("bridge", MAC, "vtorque0", "10.177.0.2", "10.177.0.1", 24)
-USER = UserNic("user", MAC, 22022)
+NETWORK = TapNic("network", MAC, "vtorque0", "vt-42", "10.177.0.2", 24, "10.177.0.1", None, (), (), ())
+NAT = replace(NETWORK, gateway="10.177.0.1", dns=("10.0.0.53",), search=("example.org",), ntp=("10.0.0.123",))
+BRIDGE = replace(NAT, kind="bridge", source="br0", gateway="10.177.0.254")
+USER = UserNic("user", MAC, 22022, True)
+VMS = (JobVm("n1", 0, "vt-42-0", "10.177.0.2"), JobVm("n2", 0, "vn2-0", "10.177.0.18"))
+"""All VMs of the job of `GUEST`."""
 OVERLAY = Disk("vda", "/spool/vm0/overlay.qcow2", "qcow2", False, "/images/root.qcow2", "qcow2", None, None)
 SEED = Disk("vdb", "/spool/vm0/seed.iso", "raw", True, None, None, None, None)
-HOME = Filesystem("/srv/home", "home", "/home", False)
-DATA = Filesystem("/srv/data", "data", "/data/sets", True)
+HOME = Filesystem("virtiofs", "/srv/home", "/shares/home", "home", "/home", False, ())
+DATA = Filesystem("virtiofs", "/srv/data", "/shares/data", "data", "/data/sets", True, ())
+SOFTWARE = Filesystem("9p", "/srv/sw", "/shares/sw", "sw", "/opt-hpc", True, ())
+ARCHIVE = Filesystem("nfs", "nas:/archive/alice", "", "", "/archive", False, ("vers=4.2", "hard"))
+SCRATCH = DataDisk("scratch", "vdc", 50 * GIB, "/scratch")
+SCRATCH_DISK = Disk("vdc", "/spool/vm0/vdc.raw", "raw", False, None, None, None, None)
+SETUP = GuestSetup("none", None, None)
 
 UNPINNED = Pins((), (), (), ())
 MEMORY = GuestMemory(GIB, (), (), None, False)
@@ -44,6 +58,7 @@ MEMORY = GuestMemory(GIB, (), (), None, False)
 MACHINE = Machine(
     name="vt-42-0",
     uuid="6f6a9f5e-8f0f-4c4f-9a3e-1d7a7c3f0a11",
+    partition=None,
     virt="qemu",
     vcpus=2,
     topology=CpuTopology(1, 2, 1),
@@ -64,7 +79,12 @@ LOGIN = Login(
     uid=12345,
     groups=(Group("hpc", 54321), Group("docker", 999)),
     home="/home/alice",
-    public_key="ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPreview job",
+)
+
+KEYS = Keys(
+    login_key="-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaB==\n-----END OPENSSH PRIVATE KEY-----\n",
+    public_keys=("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPreview", "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPnext"),
+    authorities=("@cert-authority * ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAuthority",),
 )
 
 GUEST = LinuxGuest(
@@ -72,20 +92,26 @@ GUEST = LinuxGuest(
     index=0,
     machine=MACHINE,
     root_disk_bytes=8 * GIB,
+    disks=(),
+    setup=SETUP,
+    node="n1",
     hostname="vt-42-0",
     nonce="5f0c3a9be1d24788",
     host_key=HostKey(
         "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaA==\n-----END OPENSSH PRIVATE KEY-----\n",
-        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHost vt-42-0",
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHost",
+        "ssh-ed25519-cert-v01@openssh.com AAAAIHNzaC1lZDI1NTE5LWNlcnQ",
     ),
     login=LOGIN,
+    keys=KEYS,
+    vms=VMS,
 )
 
 JOB = JobPlan(
     version=1,
     name="cavity",
     site="local",
-    batch=BatchRequest(2, False, 7200, "batch", "hpc1234", "cavity.out", True),
+    batch=BatchRequest(2, None, 7200, "batch", "hpc1234", "cavity.out", True, (), None, (), None),
     image=Image("debian-12", None, "linux", "console=ttyS0"),
     vcpus=14,
     memory_bytes=23 * GIB,
@@ -97,8 +123,10 @@ JOB = JobPlan(
     root_disk_bytes=20 * GIB,
     root_disk_in_ram=False,
     devices=(),
-    mounts=(Mount("home", "/home", "/home", False),),
-    network="default",
+    disks=(),
+    mounts=(Mount("home", "virtiofs", "/home", "/home", False, ()),),
+    setup=SETUP,
+    network=JobNetwork("default", "isolated"),
     boot_timeout_s=120,
     grace_s=60,
     allow_degraded=(),
@@ -119,6 +147,11 @@ def with_login(guest: LinuxGuest = GUEST, **changes: Any) -> LinuxGuest:
     return replace(guest, login=replace(guest.login, **changes))
 
 
+def with_keys(guest: LinuxGuest = GUEST, **changes: Any) -> LinuxGuest:
+    """Return `guest` with other keys."""
+    return replace(guest, keys=replace(guest.keys, **changes))
+
+
 def with_batch(job: JobPlan = JOB, **changes: Any) -> JobPlan:
     """Return `job` with another batch request."""
     return replace(job, batch=replace(job.batch, **changes))
@@ -130,7 +163,7 @@ def with_memory(guest: LinuxGuest = GUEST, **changes: Any) -> LinuxGuest:
 
 
 TWO_CELLS = (GuestCell(0, (0, 1), GIB // 2, (10, 21)), GuestCell(3, (2, 3), GIB // 2, (31, 10)))
-FOUR = with_machine(vcpus=4, topology=CpuTopology(2, 1, 2), nic=BRIDGE)
+FOUR = with_machine(vcpus=4, topology=CpuTopology(2, 1, 2), nic=NETWORK)
 IO_DISKS = (
     replace(OVERLAY, iothread=1, queues=4),
     replace(OVERLAY, target="vdc", file="/spool/vm0/scratch.qcow2", iothread=2, queues=2),
@@ -139,8 +172,17 @@ IO_DISKS = (
 
 GUESTS = {
     "user-nic": GUEST,
+    "user-nic-with-a-way-out": with_machine(nic=replace(USER, restricted=False)),
+    "network": with_machine(nic=NETWORK),
+    "nat": with_machine(nic=NAT),
     "bridge": with_machine(nic=BRIDGE),
-    "filesystems": with_machine(filesystems=(HOME, DATA), nic=BRIDGE),
+    "unfiltered": with_machine(nic=replace(BRIDGE, filter=None)),
+    "partition": with_machine(partition="vt_42_2esrv"),
+    "filesystems": with_machine(filesystems=(HOME, DATA), nic=NETWORK),
+    "every-way-to-mount": with_machine(filesystems=(HOME, DATA, SOFTWARE, ARCHIVE), nic=BRIDGE),
+    "nothing-shared": with_machine(filesystems=(SOFTWARE, ARCHIVE)),
+    "disk": with_machine(replace(GUEST, disks=(SCRATCH,)), disks=(OVERLAY, SEED, SCRATCH_DISK)),
+    "setup": replace(GUEST, setup=GuestSetup("security", "#!/bin/sh\necho boot\n", "#!/bin/sh\necho bye\n")),
     "pinned": with_machine(pins=Pins(((4, 5, 6, 9), (7,)), (1, 2), (), ())),
     "floating": with_machine(pins=Pins((), (), (), (2, 3, 6, 7))),
     "iocm": with_machine(
@@ -214,6 +256,6 @@ def any_guest(draw: st.DrawFn) -> LinuxGuest:
         pins=pins,
         disks=(replace(OVERLAY, iothread=iothread, queues=draw(st.none() | st.integers(1, 8))), SEED),
         filesystems=draw(st.sampled_from([(), (HOME,)])),
-        nic=draw(st.sampled_from([BRIDGE, USER])),
+        nic=draw(st.sampled_from([NETWORK, BRIDGE, USER])),
         nic_queues=draw(st.integers(1, 8)),
     )

@@ -1,5 +1,6 @@
 """The domain compiler against XML and libvirt's schema: form, devices, text. test_domain_on_libvirt has the rest."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -8,9 +9,10 @@ from hypothesis import strategies as st
 from lxml import etree
 
 from tests.compilers.domains import QEMU, misplaced, missing, schema, tree
-from tests.compilers.plans import BRIDGE, DATA, GUEST, GUESTS, OVERLAY, SEED, USER, with_machine
+from tests.compilers.plans import DATA, GUEST, GUESTS, MIB, NETWORK, OVERLAY, SCRATCH_DISK, SEED, USER, with_machine
 from vtorque_compilers.domain import compile_domain
 from vtorque_spec.fault import Fault
+from vtorque_spec.placement.demand import GUEST_OVERHEAD_BYTES
 from vtorque_spec.plan import LinuxGuest
 
 ANY_GUEST = pytest.mark.parametrize("guest", GUESTS.values(), ids=GUESTS)
@@ -63,15 +65,38 @@ def test_disks_have_explicit_formats_and_ended_chains() -> None:
     assert [list(node) for node in seed.findall("backingStore")] == [[]]
 
 
-def test_only_what_is_thrown_away_is_written_unsafely() -> None:
-    kept = replace(OVERLAY, target="vdc", backing=None, backing_format=None)
-    drivers = tree(with_machine(disks=(OVERLAY, SEED, kept))).findall("devices/disk/driver")
-    assert [driver.get("cache") for driver in drivers] == ["unsafe", None, None]
+def test_disks_live_as_long_as_their_guest_and_a_further_one_keeps_its_room() -> None:
+    drivers = tree(with_machine(disks=(OVERLAY, SEED, SCRATCH_DISK))).findall("devices/disk/driver")
+    assert [driver.get("discard") for driver in drivers] == ["unmap", None, None]
+    assert [driver.get("cache") for driver in drivers] == ["unsafe", None, "unsafe"]
+
+
+def test_9p_is_read_only_and_nfs_is_the_guests_own_affair() -> None:
+    found = tree(GUESTS["every-way-to-mount"]).findall("devices/filesystem")
+    told = [(item.find("driver").get("type"), item.find("source").get("dir")) for item in found]  # type: ignore[union-attr]
+    assert told == [("virtiofs", "/shares/home"), ("virtiofs", "/shares/data"), ("path", "/shares/sw")]
+    assert [item.find("readonly") is not None for item in found] == [False, False, True]
+    assert tree(GUESTS["nothing-shared"]).find("memoryBacking") is None
 
 
 def test_no_backing_file_of_a_format_to_be_guessed() -> None:
     with pytest.raises(Fault, match="VT0604: the disk vda has a backing file of an unknown format"):
         compile_domain(with_machine(disks=(replace(OVERLAY, backing_format=None),)))
+
+
+def test_a_job_has_one_partition_and_an_ordinary_users_has_none() -> None:
+    said = "<resource><partition>/machine/vt_42_2esrv</partition></resource>"
+    assert said in re.sub(r"\s+<", "<", compile_domain(GUESTS["partition"]).text)
+    assert "resource" not in compile_domain(GUESTS["user-nic"]).text
+
+
+def test_an_emulator_keeps_less_code_than_the_job_has_memory_for() -> None:
+    """QEMU's own default, 1 GiB, is four times what a job claims beside its guest's memory."""
+    cache = tree(GUESTS["bridge"]).find("features/tcg/tb-cache")
+    assert cache is not None
+    assert (cache.text, cache.get("unit")) == (str(128 * 1024), "KiB")
+    assert 2 * 128 * MIB <= GUEST_OVERHEAD_BYTES
+    assert "tb-cache" not in compile_domain(with_machine(virt="kvm")).text
 
 
 def test_qemus_command_line_only_for_the_user_nic() -> None:
@@ -112,9 +137,9 @@ def test_any_text_comes_back_or_is_refused(text: str, field: str) -> None:
 @given(text=st.text())
 def test_any_text_in_an_attribute_stays_in_it(text: str) -> None:
     guest = with_machine(
-        nic=replace(BRIDGE, network=text),
+        nic=replace(NETWORK, source=text),
         disks=(replace(OVERLAY, backing=text),),
-        filesystems=(replace(DATA, source=text),),
+        filesystems=(replace(DATA, path=text),),
     )
     if not carried(text):
         with pytest.raises(Fault, match="VT0604"):

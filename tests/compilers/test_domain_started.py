@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.compilers.paused import SIZE, Bench
-from tests.compilers.plans import MEMORY, MIB
+from tests.compilers.plans import MEMORY, MIB, SOFTWARE
 from tests.support.libvirtd import Libvirtd
 from vtorque_compilers.domain.xml import numbers
 from vtorque_spec.plan import Filesystem, GuestCell, Pins
@@ -144,3 +144,14 @@ def test_locked_memory_is_locked_or_the_guest_does_not_start(bench: Bench) -> No
     refused = pytest.raises(libvirt.libvirtError, match="cannot limit locked memory")
     with contextlib.nullcontext() if may_lift_limits() else refused, bench.paused(guest) as started:
         assert int(started.statuses()[0]["VmLck"].split()[0]) >= SIZE // 1024
+
+
+def test_9p_is_served_read_only_by_a_qemu_that_is_no_root(bench: Bench) -> None:
+    """The image of the other tests has no 9p in its kernel, so this is as far as it is tried: what QEMU was told."""
+    software = replace(SOFTWARE, path=bench.home.path)
+    with bench.paused(bench.guest(filesystems=(software,), memory=ON_CELL_0)) as started:
+        options = started.options()
+        assert started.statuses()[0]["Uid"].split()[0] != "0"
+    served = options[options.index("-fsdev") + 1].split(",")
+    assert {"local", "security_model=passthrough", "multidevs=remap"} <= set(served)
+    assert {"readonly", "readonly=on"} & set(served)  # the one is libvirt 9's word, the other that of later ones

@@ -9,15 +9,28 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tests.compilers.plans import BRIDGE, GUEST, GUESTS, HOME, with_login, with_machine
+from tests.compilers.plans import (
+    ARCHIVE,
+    BRIDGE,
+    DATA,
+    GUEST,
+    GUESTS,
+    HOME,
+    SCRATCH,
+    VMS,
+    with_keys,
+    with_login,
+    with_machine,
+)
+from tests.spec.helpers import ROOT
 from vtorque_compilers.seed import compile_seed
 from vtorque_compilers.seed.cloud_config import user_data
 from vtorque_compilers.seed.yaml11 import to_yaml
 from vtorque_spec.fault import Fault
-from vtorque_spec.plan import Filesystem, Group, HostKey, LinuxGuest
+from vtorque_spec.plan import Group, HostKey, JobVm, LinuxGuest
 
 CLOUD_INIT_SCHEMA = Path("/usr/lib/python3/dist-packages/cloudinit/config/schemas/schema-cloud-config-v1.json")
 ANY_GUEST = pytest.mark.parametrize("guest", GUESTS.values(), ids=GUESTS)
@@ -98,11 +111,15 @@ def test_what_yaml_1_1_would_misread_stays_text(text: str) -> None:
 PLACES = {
     "nonce": lambda text: replace(GUEST, nonce=text),
     "hostname": lambda text: replace(GUEST, hostname=text),
-    "private key": lambda text: replace(GUEST, host_key=HostKey(text, "k")),
-    "public key": lambda text: replace(GUEST, host_key=HostKey("k", text)),
+    "private key": lambda text: replace(GUEST, host_key=HostKey(text, "k", "c")),
+    "public key": lambda text: replace(GUEST, host_key=HostKey("k", text, "c")),
+    "certificate": lambda text: replace(GUEST, host_key=HostKey("k", "p", text)),
     "user": lambda text: with_login(user=text),
     "home": lambda text: with_login(home=text),
-    "login key": lambda text: with_login(public_key=text),
+    "login key": lambda text: with_keys(public_keys=("ssh-ed25519 AAAA", text)),
+    "private login key": lambda text: with_keys(login_key=text),
+    "authority": lambda text: with_keys(authorities=(text,)),
+    "guest": lambda text: replace(GUEST, vms=(*VMS, JobVm("n3", 0, text, "10.177.0.34"))),
     "group": lambda text: with_login(groups=(Group(text, 7),)),
     "mac": lambda text: with_machine(nic=replace(BRIDGE, mac=text)),
     "address": lambda text: with_machine(nic=replace(BRIDGE, address=text)),
@@ -139,6 +156,12 @@ def test_any_text_comes_back_or_is_refused(text: str, place: str) -> None:
         ("home", "/home/a:b"),
         ("home", "/home/a\nb"),
         ("login key", "ssh-ed25519 A\nssh-ed25519 B"),
+        ("certificate", "a\nb"),
+        ("private login key", ""),
+        ("authority", "a\nb"),
+        ("guest", "a b"),
+        ("guest", "*"),
+        ("guest", "!a"),
         ("mac", "52:54:00:00:00"),
         ("address", "10.0.0.1/8 x"),
         ("tag", "a b"),
@@ -152,10 +175,17 @@ def test_what_would_be_something_else_in_the_guest(place: str, text: str) -> Non
         compile_seed(PLACES[place](text))
 
 
-def test_a_private_key_is_in_no_message() -> None:
+@pytest.mark.parametrize("place", ["private key", "private login key"])
+def test_a_private_key_is_in_no_message(place: str) -> None:
     with pytest.raises(Fault) as caught:
-        compile_seed(PLACES["private key"]("SECRETé"))
+        compile_seed(PLACES[place]("SECRETé"))
     assert "SECRET" not in str(caught.value)
+
+
+def test_a_guest_that_nobody_could_enter_or_know_is_refused() -> None:
+    for guest in (with_keys(public_keys=()), with_keys(authorities=()), replace(GUEST, vms=())):
+        with pytest.raises(Fault, match="VT0605"):
+            compile_seed(guest)
 
 
 def test_root_and_the_groupless_are_refused() -> None:
@@ -175,12 +205,20 @@ def test_the_user_has_no_way_to_root() -> None:
 
 def test_nothing_below_the_home_is_written() -> None:
     written = {file["path"]: file["permissions"] for file in config(GUEST)["write_files"]}
-    assert written == {"/etc/ssh/sshd_config.d/00-vtorque.conf": "0644", "/etc/ssh/vtorque/alice": "0644"}
+    assert written == {
+        "/etc/ssh/sshd_config.d/00-vtorque.conf": "0644",
+        "/etc/ssh/ssh_host_ed25519_key-cert.pub": "0644",
+        "/etc/ssh/vtorque/alice": "0644",
+        "/etc/ssh/vtorque/alice.key": "0600",
+        "/etc/ssh/vtorque_known_hosts": "0644",
+        "/etc/ssh/ssh_config.d/00-vtorque.conf": "0644",
+        "/etc/hosts": "0644",
+    }
     assert config(GUEST)["users"][0]["no_create_home"] is True
 
 
 def test_parents_are_mounted_first() -> None:
-    below = Filesystem("/b", "b", "/home/alice/data", True)
+    below = replace(DATA, tag="b", target="/home/alice/data")
     found = config(with_machine(filesystems=(below, HOME)))["mounts"]
     assert [(line[0], line[1], line[3]) for line in found] == [
         ("home", "/home", "rw,nosuid,nodev,nofail"),
@@ -189,15 +227,125 @@ def test_parents_are_mounted_first() -> None:
     assert "mounts" not in config(GUEST)
 
 
+def test_every_way_to_mount_and_nothing_makes_root_or_a_device() -> None:
+    found = {line[1]: line for line in config(GUESTS["every-way-to-mount"])["mounts"]}
+    assert {target: (line[0], line[2]) for target, line in found.items()} == {
+        "/home": ("home", "virtiofs"),
+        "/data/sets": ("data", "virtiofs"),
+        "/opt-hpc": ("sw", "9p"),
+        "/archive": ("nas:/archive/alice", "nfs"),
+    }
+    assert all({"nosuid", "nodev", "nofail"} < set(line[3].split(",")) for line in found.values())
+    assert found["/opt-hpc"][3] == "ro,nosuid,nodev,nofail,trans=virtio,version=9p2000.L,msize=262144"
+    assert found["/archive"][3] == "rw,nosuid,nodev,nofail,_netdev,vers=4.2,hard"
+    disk = ["/dev/disk/by-id/virtio-vdc", "/scratch", "ext4", "rw,nosuid,nodev,nofail", "0", "0"]
+    assert config(GUESTS["disk"])["mounts"] == [disk]
+
+
+LINES = {
+    "source": lambda text: with_machine(filesystems=(replace(ARCHIVE, source=f"nas:/{text}"),)),
+    "tag": lambda text: with_machine(filesystems=(replace(HOME, tag=text),)),
+    "target": lambda text: with_machine(filesystems=(replace(HOME, target=f"/{text}"),)),
+    "option": lambda text: with_machine(filesystems=(replace(ARCHIVE, options=("hard", text)),)),
+    "mount": lambda text: replace(GUEST, disks=(replace(SCRATCH, mount=f"/{text}"),)),
+    "disk": lambda text: replace(GUEST, disks=(replace(SCRATCH, target=text),)),
+}
+
+
+@given(text=st.text(min_size=1) | st.text(" \t,\\#a=/", min_size=1), place=st.sampled_from(sorted(LINES)))
+@example("a b", "option")
+@example("a,suid", "option")
+@example("a b", "mount")
+@example("\\040", "source")
+@example("#", "tag")
+@example("vdc-part1", "disk")
+def test_a_line_of_fstab_has_six_fields_whatever_is_mounted(text: str, place: str) -> None:
+    """Or it is refused. Who splits it, cloud-init (any white space) and mount (blanks, and octal escapes), agree."""
+    guest = LINES[place](text)
+    try:
+        (line,) = config(guest)["mounts"]
+    except Fault as fault:
+        assert fault.code == "VT0605"  # noqa: PT017 - the other way out is below
+        return
+    assert " ".join(line).split() == "\t".join(line).split() == line
+    assert line[0][0] != "#"
+    assert "\\" not in line[0] + line[1]
+    assert len(line[3].split(",")) == {"source": 7, "option": 7}.get(place, 4)
+    assert text in line[{"source": 0, "tag": 0, "disk": 0, "target": 1, "mount": 1, "option": 3}[place]]
+
+
+def test_programs_of_the_site_are_roots_alone() -> None:
+    written = {file["path"]: file for file in config(GUESTS["setup"])["write_files"]}
+    assert written["/etc/vtorque/boot"]["content"] == GUESTS["setup"].setup.boot
+    assert written["/etc/vtorque/shutdown"]["content"] == GUESTS["setup"].setup.shutdown
+    assert written["/etc/vtorque/updates"]["content"].startswith("#!/bin/sh\n")
+    assert {file["permissions"] for path, file in written.items() if path.startswith("/etc/vtorque/")} == {"0700"}
+    assert not any(file["path"].startswith("/etc/vtorque/") for file in config(GUEST)["write_files"])
+
+
+def test_scripts_are_shell() -> None:
+    scripts = ROOT / "compilers/vtorque_compilers/seed"
+    command = ["shellcheck", "--shell=sh", *sorted(map(str, scripts.glob("*.sh")))]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        pytest.skip("shellcheck is not installed")
+    assert done.stdout == ""
+
+
 def test_meta_data_and_network() -> None:
-    user, bridge = files(GUEST), files(GUESTS["bridge"])
+    user, network, bridge = files(GUEST), files(GUESTS["network"]), files(GUESTS["bridge"])
     assert yaml.safe_load(user["meta-data"]) == {"instance-id": GUEST.nonce, "local-hostname": GUEST.hostname}
     card = {"match": {"macaddress": BRIDGE.mac}, "dhcp6": False, "accept-ra": False}
     for text, addressing in (
         (user["network-config"], {"dhcp4": True}),
-        (bridge["network-config"], {"dhcp4": False, "addresses": ["10.177.0.2/24"]}),
+        (network["network-config"], {"dhcp4": False, "addresses": ["10.177.0.2/24"]}),
+        (
+            bridge["network-config"],
+            {
+                "dhcp4": False,
+                "addresses": ["10.177.0.2/24"],
+                "routes": [{"to": "0.0.0.0/0", "via": "10.177.0.254"}],
+                "nameservers": {"addresses": ["10.0.0.53"], "search": ["example.org"]},
+            },
+        ),
     ):
         assert yaml.safe_load(text) == {"version": 2, "ethernets": {"nic0": card | addressing}}
+
+
+@pytest.mark.parametrize(
+    ("guest", "lines"),
+    [
+        ("network", ["10.177.0.2 vt-42-0", "10.177.0.18 vn2-0", "10.177.0.1 n1"]),
+        ("user-nic", ["127.0.1.1 vt-42-0", "10.0.2.2 n1"]),
+    ],
+)
+def test_all_guests_of_the_job_and_the_host_have_names(guest: str, lines: list[str]) -> None:
+    known = GUESTS[guest].vms if guest == "network" else tuple(replace(vm, address=None) for vm in GUESTS[guest].vms)
+    written = config(replace(GUESTS[guest], vms=known))["write_files"]
+    (hosts,) = (file for file in written if file["path"] == "/etc/hosts")
+    assert hosts["content"].splitlines() == lines
+    assert hosts["append"] is True  # what the image's builder wrote there stays
+    assert config(GUESTS[guest])["manage_etc_hosts"] is False
+
+
+@pytest.mark.parametrize(
+    ("guest", "told"),
+    [
+        ("network", ["", "", ""]),
+        ("bridge", ["10.0.0.53", "example.org", "10.0.0.123"]),
+        ("user-nic", ["", "", ""]),
+        ("user-nic-with-a-way-out", ["10.0.2.3", "", ""]),
+    ],
+)
+def test_name_servers_and_time_servers_are_told(guest: str, told: list[str]) -> None:
+    assert config(GUESTS[guest])["bootcmd"][1][3:] == ["network.sh", *told]
+
+
+@pytest.mark.parametrize("changes", [{"dns": ("a b",)}, {"search": ("a\nb",)}, {"ntp": ("-x",)}, {"gateway": "x"}])
+def test_a_network_that_a_seed_cannot_carry(changes: dict[str, Any]) -> None:
+    with pytest.raises(Fault, match="VT0605"):
+        compile_seed(with_machine(nic=replace(BRIDGE, **changes)))
 
 
 def test_a_nonce_of_digits_stays_text() -> None:

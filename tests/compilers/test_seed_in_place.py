@@ -3,12 +3,14 @@
 import subprocess
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
 from tests.compilers.plans import GUEST, HOME, with_login, with_machine
+from tests.spec.helpers import ROOT
 from vtorque_compilers.seed import compile_seed
-from vtorque_spec.plan import Group, LinuxGuest
+from vtorque_spec.plan import Group, GuestSetup, LinuxGuest
 
 pytestmark = pytest.mark.root
 
@@ -34,13 +36,18 @@ exec "$@"
 """ % UUID  # fmt: skip # noqa: UP031 - the shell's braces
 
 CLOUD_INIT_RUN = """
-import subprocess, sys, yaml
+import os, subprocess, sys, yaml
 from cloudinit import distros, util
 from cloudinit.distros import ug_util
 config = yaml.safe_load(open(sys.argv[1]))
 def run(commands):
     return subprocess.run(["sh", "-c", util.shellify(commands)]).returncode
 prepared = run(config["bootcmd"])
+for file in config["write_files"]:
+    os.makedirs(os.path.dirname(file["path"]), exist_ok=True)
+    with open(file["path"], "w") as target:
+        target.write(file["content"])
+    os.chmod(file["path"], int(file["permissions"], 8))
 distro = distros.fetch("debian")("debian", {}, None)
 users, _ = ug_util.normalize_users_groups(config, distro)
 for name, settings in users.items():
@@ -160,3 +167,51 @@ def test_an_account_that_is_not_right_is_named_and_no_token_given(tmp_path: Path
     found = booted(GUEST, tmp_path, before="mount --bind /bin/false /usr/sbin/groupadd")
     assert found.console[-1] == f"vtorque-phase: user-failed alice {GUEST.nonce}"
     assert not any(line.startswith("token=") for line in found.output)
+
+
+def with_boot_hook(text: str, updates: Literal["none", "security"] = "none") -> LinuxGuest:
+    return replace(GUEST, setup=GuestSetup(updates, text, None))
+
+
+def test_the_sites_hook_runs_as_root_before_the_token(tmp_path: Path) -> None:
+    guest = with_boot_hook("#!/bin/sh\nid -u\n[ ! -e /run/vtorque/boot ] && echo before the token\n")
+    found = booted(guest, tmp_path)
+    assert found.output[0] == "prepare 0 finish 0"
+    assert found.console[2:] == [
+        f"vtorque-phase: hooks {GUEST.nonce}",
+        "0",
+        "before the token",
+        f"vtorque-phase: ready {GUEST.nonce}",
+    ]
+
+
+def test_a_hook_that_fails_is_told_and_no_token_given(tmp_path: Path) -> None:
+    found = booted(with_boot_hook("#!/bin/sh\necho why >&2\nexit 3\n"), tmp_path)
+    assert found.output[0] == "prepare 0 finish 1"
+    assert found.console[-2:] == ["why", f"vtorque-phase: hooks-failed 3 {GUEST.nonce}"]
+    assert not any(line.startswith("token=") for line in found.output)
+
+
+def test_updates_come_before_the_hook_and_fail_visibly(tmp_path: Path) -> None:
+    """Here apt-get is one that has no network."""
+    (tmp_path / "apt-get").write_text("#!/bin/sh\necho no network\nexit 100\n")
+    (tmp_path / "apt-get").chmod(0o755)
+    before = f"mount --bind {tmp_path}/apt-get /usr/bin/apt-get"
+    found = booted(with_boot_hook("#!/bin/sh\necho hook\n", "security"), tmp_path, before=before)
+    assert found.console[2:] == [
+        f"vtorque-phase: updates {GUEST.nonce}",
+        "no network",
+        f"vtorque-phase: updates-failed 100 {GUEST.nonce}",
+    ]
+
+
+def test_updates_are_those_of_security_alone(tmp_path: Path) -> None:
+    """By this machine's own apt, on its own lists: what it would install."""
+    text = (ROOT / "compilers/vtorque_compilers/seed/updates.sh").read_text()
+    lists = Path("/var/lib/apt/lists")
+    if not any(lists.glob("*security*Packages*")):
+        pytest.skip("apt has no list of a security archive here")
+    text = text.replace("apt-get -q -o APT::Update::Error-Mode=any update", ":").replace("-q -y", "-s")
+    done = subprocess.run(["sh", "-c", text], capture_output=True, text=True, check=True)
+    installed = [line for line in done.stdout.splitlines() if line.startswith("Inst ") and "[" in line]
+    assert [line for line in installed if "ecurity" not in line] == []

@@ -48,7 +48,7 @@ SAFE = {
     "unclot_shmem: 1GiB": "shared_memory: 1GiB",
     "batch: {walltme: 60s}": "batch: {walltime: 60s}",
     "batsh: {walltme: 60 secs}": "batch: {walltime: 60 s}",
-    "batch: {depends: {aftrok: [a]}}": "batch: {depends: {afterok: [a]}}",
+    "batch: {depends: {aftrok: ['1']}}": "batch: {depends: {afterok: ['1']}}",
     "guest: linxu": "guest: linux",
     "hugepages: 2mib": "hugepages: 2MiB",
     "pinning: compct": "pinning: compact",
@@ -94,7 +94,7 @@ NOT_SAFE = [
     "hugepages: 4MiB",
     "guest: windows",
     "nme: x",
-    "batch: {depends: {afternok: [a]}}",
+    "batch: {depends: {afternok: ['1']}}",
     "env: {A: [1]}",
     "zone: x",
 ]

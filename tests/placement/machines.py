@@ -15,7 +15,11 @@ from vtorque_spec.site.model import NodeClass
 MIB = 2**20
 GIB = 2**30
 SMALL = dataclasses.replace(
-    JOB, vcpus=1, memory_bytes=GIB, mounts=(), batch=BatchRequest(1, False, 3600, None, None, None, False)
+    JOB,
+    vcpus=1,
+    memory_bytes=GIB,
+    mounts=(),
+    batch=BatchRequest(1, None, 3600, None, None, None, False, (), None, (), None),
 )
 """A job of one VM with 1 vCPU and 1 GiB."""
 

@@ -13,7 +13,7 @@ from vtorque_spec.placement.node_plan import plan_node
 from vtorque_spec.placement.nodes import node_of_class, node_of_context
 from vtorque_spec.placement.preview import preview_context
 from vtorque_spec.placement.shortage import Shortage
-from vtorque_spec.plan import CellMemory, Claim, ImageFiles, JobPlan, NodeContext, NodePlan
+from vtorque_spec.plan import CellMemory, Claim, ImageFiles, JobPlan, JobVm, NodeContext, NodePlan
 
 FLAT: dict[str, Any] = {"cpus": 4, "memory": "8GiB", "vcpu": "thread"}
 
@@ -111,6 +111,40 @@ def test_numad_s_advice_restricts() -> None:
 def test_a_plan_names_the_owner_of_per_user_mounts() -> None:
     (shared,) = of_job("mounts: [home]\n").guests[0].machine.filesystems
     assert (shared.source, shared.target) == ("/home/user", "/home/user")
+    assert shared.path == "/var/lib/vtorque/shares/0.preview/mount0"
+
+
+def test_disks_of_the_first_vm_and_of_each() -> None:
+    said = "vms_per_node: 2\ndisks: [{name: a, size: 2GiB, mount: /a}, {name: b, size: 3GiB, mount: /b, attach: all}]\n"
+    first, second = of_job(said).guests
+    assert [(disk.name, disk.target, disk.size_bytes) for disk in first.disks] == [
+        ("a", "vdc", 2 * GIB),
+        ("b", "vdd", 3 * GIB),
+    ]
+    assert [(disk.name, disk.target, disk.mount) for disk in second.disks] == [("b", "vdc", "/b")]
+    assert [disk.file.rpartition("/")[2] for disk in first.machine.disks] == [
+        "root.qcow2",
+        "seed.iso",
+        "vdc.raw",
+        "vdd.raw",
+    ]
+
+
+def test_the_first_vm_is_on_the_first_node() -> None:
+    said = "disks: [{name: a, size: 2GiB, mount: /a}]\n"
+    elsewhere = JobVm("other", 0, "vother-0", None)
+    (own,) = of_job(said, vms=(elsewhere, JobVm("generic", 0, "vgeneric-0", None))).guests
+    assert own.disks == ()
+
+
+def test_disks_have_io_threads_of_their_own() -> None:
+    (guest,) = of_job("iocm: {min_cores: 2, max_cores: 2}\ndisks: [{name: a, size: 2GiB, mount: /a}]\n").guests
+    assert [disk.iothread for disk in guest.machine.disks] == [1, None, 2]
+
+
+def test_no_disk_is_mounted_inside_the_home() -> None:
+    with pytest.raises(Fault, match="VT0313"):
+        of_job("mounts: [home]\ndisks: [{name: a, size: 2GiB, mount: /home/user/a}]\n")
 
 
 def test_an_ordinary_users_guest_has_no_mounts() -> None:

@@ -3,15 +3,19 @@
 import os
 import re
 import subprocess
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from tests.runtime.fake_cgroups import V2, cgroups
 from tests.runtime.fake_kernel import FakeKernel
 from vtorque_compilers.domain import compile_domain
 from vtorque_runtime import identity
+from vtorque_runtime.handover import Handover, of_plan
 from vtorque_runtime.identity import Draft, Reserved
 from vtorque_runtime.images import store
+from vtorque_runtime.keys import JobKeys
 from vtorque_runtime.spool import Lane, open_registry
 from vtorque_spec.fault import Fault
 from vtorque_spec.plan import (
@@ -26,26 +30,30 @@ from vtorque_spec.plan import (
     Disk,
     Group,
     GuestMemory,
+    GuestSetup,
     ImageFiles,
     IoCores,
+    Keys,
     LinuxGuest,
     Login,
     Machine,
     NodeBundle,
     NodeContext,
     NodePlan,
+    OfferedNetwork,
     Pages,
     Pins,
     Slot,
 )
 
 GIB = 1024**3
+ISOLATED = OfferedNetwork("default", "isolated", True, None, None, None, None, (), (), ())
 
 
-def login(public_key: str = "ssh-ed25519 AAAA vtorque", uid: int | None = None) -> Login:
+def login(uid: int | None = None) -> Login:
     """The user that runs the tests, or another."""
     uid, gid = (os.getuid(), os.getgid()) if uid is None else (uid, uid)
-    return Login("tester", uid, (Group("testers", gid),), str(Path.home()), public_key)
+    return Login("tester", uid, (Group("testers", gid),), str(Path.home()))
 
 
 def image_store(directory: Path) -> tuple[ImageFiles, ...]:
@@ -68,7 +76,6 @@ def node_cells() -> tuple[Cell, ...]:
 def draft(directory: Path, lane: Lane = "system", uid: int | None = None, number: int = 1) -> Draft:
     """What `identity.draft` finds out, for the calling user and without a hypervisor, on the node of `node_cells`."""
     registry, job_id = open_registry(lane, directory / "base"), f"local-{number:08d}"
-    private, public = identity.key_pair("test")
     context = NodeContext(
         version=VERSION,
         job_id=job_id,
@@ -84,17 +91,20 @@ def draft(directory: Path, lane: Lane = "system", uid: int | None = None, number
         allotted_memory_bytes=16 * GIB,
         taken=Claim((), (), ()),
         advised_cells=None,
-        login=login(public, uid),
+        login=login(uid),
+        keys=Keys("", (), ()),
         images=store.installed(directory / "images") or image_store(directory / "images"),
+        vms=(),
         slots=(),
+        mounts=(),
         spool=str(registry.spool(job_id).path),
     )
-    return Draft(context, "", registry, directory / "images", private)
+    return Draft(context, "", registry, directory / "images", JobKeys.random(job_id, context.login.uid))
 
 
-def reserved(directory: Path, lane: Lane = "system", uid: int | None = None, vms: int = 1) -> Reserved:
+def reserved(directory: Path, lane: Lane = "system", uid: int | None = None, vms: int = 1, number: int = 1) -> Reserved:
     """What `identity.reserve` gives out."""
-    return identity.reserve(draft(directory, lane, uid), vms)
+    return identity.reserve(draft(directory, lane, uid, number), vms, ISOLATED)
 
 
 def bundle(context: NodeContext, io_cores: int = 0, first: int = 1) -> NodeBundle:
@@ -158,6 +168,7 @@ def _guest(context: NodeContext, slot: Slot, io: IoCores, first: int) -> LinuxGu
     machine = Machine(
         name=f"vt-{context.job_id}-{slot.index}",
         uuid=slot.uuid,
+        partition=context.partition,
         virt=context.virt,
         vcpus=2,
         topology=CpuTopology(1, 2, 1),
@@ -175,7 +186,26 @@ def _guest(context: NodeContext, slot: Slot, io: IoCores, first: int) -> LinuxGu
         nic_queues=1,
         console_log=f"{directory}/console.log",
     )
-    return LinuxGuest("linux", slot.index, machine, GIB, slot.hostname, slot.nonce, slot.host_key, context.login)
+    return LinuxGuest(
+        kind="linux",
+        index=slot.index,
+        machine=machine,
+        root_disk_bytes=GIB,
+        disks=(),
+        setup=GuestSetup("none", None, None),
+        node=context.node,
+        hostname=slot.hostname,
+        nonce=slot.nonce,
+        host_key=slot.host_key,
+        login=context.login,
+        keys=context.keys,
+        vms=context.vms,
+    )
+
+
+def handover(found: Reserved) -> Handover:
+    """What the body of the job is told."""
+    return of_plan(bundle(found.context).plan, found.context.vms, "42.srv", int(time.time()) + 600)
 
 
 def with_guest(found: NodeBundle, **changes: object) -> NodeBundle:
@@ -194,7 +224,7 @@ def kernel_root(directory: Path, found: NodeBundle) -> Path:
     """A directory that looks like / of a node on which the bundle's guests run where their plan says."""
     for guest in found.plan.guests:
         FakeKernel(directory / "root").qemu(guest, 4000 + 100 * guest.index)
-    return directory / "root"
+    return cgroups(directory / "root", v2=V2)
 
 
 class FileHypervisor:
@@ -203,6 +233,9 @@ class FileHypervisor:
     def __init__(self, uri: str) -> None:
         self.uri = uri
         self._directory = Path(uri.removeprefix("files:"))
+
+    def create_filter(self, xml: str) -> None:
+        self._create("filter", xml)
 
     def create_network(self, xml: str) -> None:
         self._create("network", xml)
@@ -216,11 +249,20 @@ class FileHypervisor:
     def destroy_network(self, uuid: str) -> None:
         (self._directory / f"network-{uuid}").unlink(missing_ok=True)
 
+    def destroy_filter(self, uuid: str) -> None:
+        (self._directory / f"filter-{uuid}").unlink(missing_ok=True)
+
+    def ask_agent(self, uuid: str, request: str, limit_s: int) -> str | None:
+        """No guest has an agent."""
+
     def domain_uuids(self) -> set[str]:
         return self._uuids("domain")
 
     def network_uuids(self) -> set[str]:
         return self._uuids("network")
+
+    def filter_uuids(self) -> set[str]:
+        return self._uuids("filter")
 
     def _create(self, kind: str, xml: str) -> None:
         match = re.search("<uuid>(.*)</uuid>", xml)

@@ -44,8 +44,8 @@ class Ui:
     notes: list[str] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
 
-    def phase(self, name: str) -> None:
-        self.phases.append(name)
+    def phase(self, name: str, guest: str = "") -> None:
+        self.phases.append(f"{guest}: {name}" if guest else name)
 
     def note(self, text: str) -> None:
         self.notes.append(text)
@@ -59,7 +59,7 @@ class World:
 
     def __init__(self, directory: Path, signals: Signals, monkeypatch: pytest.MonkeyPatch, vms: int = 1) -> None:
         with fakes.reserved(directory, vms=vms) as reserved:
-            self.plan = fakes.bundle(reserved.context).plan
+            self.plan, self.job = fakes.bundle(reserved.context).plan, fakes.handover(reserved)
         self.guests, self.guest = self.plan.guests, self.plan.guests[0]
         self.directory, self.signals = directory, signals
         self.run_directory = directory / "run0"
@@ -105,8 +105,8 @@ class World:
         ssh.end(master)
 
     def run(self, user: UserPart, walltime_s: float = 600) -> int:
-        archive = payload.archive(user, self.plan)
-        job = Job(self.plan, self.access, self.watch, Recorded(self.ui), time.monotonic() + walltime_s)
+        archive = payload.archive(user, self.job, {})
+        job = Job(self.job, self.access, self.watch, Recorded(self.ui), time.monotonic() + walltime_s)
         return job.run(user, archive)
 
 
@@ -128,7 +128,7 @@ def part(run: str, prologue: str | None = None, epilogue: str | None = None) -> 
 def test_a_guest_that_proves_itself(world: World) -> None:
     world.is_ready()
     world.wait()
-    assert world.ui.phases == ["firmware", "ready"]
+    assert world.ui.phases == ["vnode-0: firmware", "vnode-0: ready"]
 
 
 @pytest.mark.parametrize("name", ["token", "instance_id", "product_uuid"])
@@ -300,7 +300,7 @@ def test_the_job_is_told_to_stop_before_its_walltime(world: World, capfd: pytest
 
 
 def test_the_job_is_killed_at_its_walltime(world: World, capfd: pytest.CaptureFixture[str]) -> None:
-    world.plan = replace(world.plan, grace_s=1)
+    world.job = replace(world.job, grace_s=1)
     assert world.run(part(f"trap '' TERM{LOOP}", None, "echo epilogue"), walltime_s=3) == 124
     assert capfd.readouterr().out == "epilogue\n"
     assert world.ui.faults == ["VT0909"]
@@ -325,10 +325,10 @@ def test_a_reader_that_leaves_ends_everything(world: World, monkeypatch: pytest.
 def test_what_a_guest_wrote_to_the_host_is_flushed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
     monkeypatch.setattr(ssh, "argv", lambda _access, command, *_: asked.append(command) or ["bash", "-c", command])
-    world.plan = with_mounts(world.plan, Filesystem("/srv", "a", "/a", True))
+    world.job = replace(world.job, writable=())
     world.run(part("true"))
     assert "exec sync" not in asked
-    world.plan = with_mounts(world.plan, Filesystem("/srv", "a", "/a", False))
+    world.job = replace(world.job, writable=("/a",))
     world.run(part("true"))
     assert asked[-1] == "exec sync"
 

@@ -44,6 +44,11 @@ def test_phases(tmp_path: Path, text: bytes, phase: str | None) -> None:
     [
         (b"vtorque-phase: mounts-failed /data 5f0c3a9be1d24788\n", "could not mount /data"),
         (b"vtorque-phase: user-failed alice 5f0c3a9be1d24788\n", "could not make the user alice"),
+        (b"vtorque-phase: hooks-failed 3 5f0c3a9be1d24788\n", "failed in the site's boot hook, exit code 3"),
+        (
+            b"vtorque-phase: updates-failed 100 5f0c3a9be1d24788\n",
+            "could not install security updates, exit code 100",
+        ),
         (b"vtorque-phase: mounts-failed /data another\n", None),
         (b"vtorque-phase: mounts 5f0c3a9be1d24788\n", None),
     ],

@@ -18,8 +18,8 @@ from vtorque_runtime.signals import SignalledError
 from vtorque_runtime.spool import open_registry
 from vtorque_spec.fault import Fault
 
-STEPS = 7
-"""plan, owner, network, then for both guests vmN and its domain: each can die after its record and after its act."""
+STEPS = 9
+"""plan, owner, filter, network, partition, then for both guests vmN and its domain: each can die after record and act."""
 
 LOOKS = STEPS + 1
 """Before each step, and before the guests' threads are looked at, a signal is noticed."""
@@ -72,9 +72,8 @@ def applied(reserved: Reserved, directory: Path, proceed: Callable[[], None] = l
 def nothing_is_left(directory: Path) -> bool:
     registry = open_registry("system", directory / "base")
     hypervisor = FileHypervisor(f"files:{directory}")
-    return not (hypervisor.domain_uuids() | hypervisor.network_uuids()) and [
-        path.name for path in registry.jobs.iterdir()
-    ] == [".lock"]
+    things = [*hypervisor.domain_uuids(), *hypervisor.network_uuids(), *directory.glob("root/sys/**/vt_*.partition")]
+    return not things and [path.name for path in registry.jobs.iterdir()] == [".lock"]
 
 
 @pytest.mark.parametrize("deadly", range(1, 2 * STEPS + 1))

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.spec.helpers import site
 from vtorque_runtime.images import archive, build, store
-from vtorque_runtime.images.build import Progress
+from vtorque_runtime.images.build import Progress, Recipe
 from vtorque_spec.fault import Fault
 from vtorque_spec.plan import ImageFiles
 
@@ -38,7 +39,7 @@ def test_all_that_is_missing_is_named_at_once(monkeypatch: pytest.MonkeyPatch, t
 def test_an_unknown_recipe_is_refused_with_the_known_ones(images: Path) -> None:
     with pytest.raises(Fault, match=r"VT0905: there is no recipe for '\.\./x'") as raised:
         build.build("../x", images, created=1, progress=print)
-    assert raised.value.help == "recipes: debian-12"
+    assert raised.value.help == "recipes: debian-12, debian-12-mpi"
 
 
 def test_the_site_mirror_is_taken_from_apt() -> None:
@@ -129,13 +130,18 @@ def test_one_build_at_a_time(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
         pass
 
 
-# A recipe in the place of debian-12.sh: the same contract, without a guest.
-TOY = 'echo step 1/1 toy; for f in root.qcow2 vmlinuz initrd.img packages.txt; do echo "$RANDOM $f" >"$1/$f"; done'
+# A script in the place of debian-12.sh: the same contract, without a guest.
+TOY = """\
+echo step 1/1 toy
+for f in root.qcow2 vmlinuz initrd.img packages.txt; do echo "$RANDOM $f" >"$1/$f"; done
+echo "${@:3}" >"$1/packages.txt"
+"""
 
 
 @pytest.fixture
 def toy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    monkeypatch.setattr(build, "RECIPES", tmp_path / "recipes")
+    monkeypatch.setattr(build, "SCRIPTS", tmp_path / "recipes")
+    monkeypatch.setattr(build, "RECIPES", {"toy": Recipe("toy.sh")})
     monkeypatch.setattr(build, "DEBS", tmp_path / "debs")
     monkeypatch.setattr(build, "check_prerequisites", lambda: None)
     monkeypatch.setattr(build, "PRIVATE_MOUNTS", ())
@@ -159,7 +165,7 @@ def test_a_build_is_reused_until_its_recipe_or_the_archive_changes(
     first, said = build_toy(images, 1)
     assert said == ["packages", "toy"]
     assert build_toy(images, 2) == (first, ["packages", "reused"])
-    toy.write_text(TOY + " # changed")
+    toy.write_text(TOY + "# changed")
     second, said = build_toy(images, 3)
     assert (second != first, said) == (True, ["packages", "toy"])
     monkeypatch.setattr(build, "archive_state", lambda found: "sha256:" + "1" * 64)
@@ -169,8 +175,16 @@ def test_a_build_is_reused_until_its_recipe_or_the_archive_changes(
     store.verify(third)
 
 
+def test_an_image_with_other_packages_is_another(toy: Path, images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    build_toy(images, 1)
+    monkeypatch.setattr(build, "RECIPES", {"toy": Recipe("toy.sh", ("mpich", "zsh"))})
+    image, said = build_toy(images, 2)
+    assert said == ["packages", "toy"]
+    assert (Path(image.disk).parent / "packages.txt").read_text() == "mpich zsh\n"
+
+
 def test_a_recipe_that_fails_installs_nothing(toy: Path, images: Path) -> None:
-    toy.write_text(TOY + "; exit 1")
+    toy.write_text(TOY + "exit 1")
     with pytest.raises(Fault, match="VT0905"):
         build_toy(images, 1)
     assert list(images.iterdir()) == []
@@ -179,15 +193,17 @@ def test_a_recipe_that_fails_installs_nothing(toy: Path, images: Path) -> None:
 # --- the recipes themselves ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("recipe", sorted(build.RECIPES.glob("*.sh")), ids=lambda path: path.name)
+@pytest.mark.parametrize("script", sorted(build.SCRIPTS.iterdir()), ids=lambda path: path.name)
 @pytest.mark.parametrize("checker", ["bash -n", "shellcheck"])
-def test_a_recipe_is_sound_shell(recipe: Path, checker: str) -> None:
+def test_a_script_is_sound_shell(script: Path, checker: str) -> None:
     argv = checker.split()
     if shutil.which(argv[0]) is None:
         pytest.skip(f"needs {argv[0]}")
-    done = subprocess.run([*argv, str(recipe)], capture_output=True, text=True, check=False)
+    done = subprocess.run([*argv, str(script)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_there_is_a_debian_12_recipe() -> None:
-    assert "debian-12" in build.recipes()
+def test_each_recipe_has_its_script_and_its_entry_in_the_local_catalogue() -> None:
+    assert {recipe.script for recipe in build.RECIPES.values()} == {path.name for path in build.SCRIPTS.iterdir()}
+    catalogue = site().images.items()
+    assert {name: image.recipe for name, image in catalogue} == {name: name for name in build.RECIPES}

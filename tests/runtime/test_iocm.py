@@ -11,8 +11,9 @@ import pytest
 
 from tests.runtime import fakes
 from tests.runtime.fake_kernel import IO, FakeKernel, guest, plan, text
-from vtorque_runtime import __main__ as command
+from vtorque_runtime import commands as command
 from vtorque_runtime import epilogue, iocm, prologue, threads
+from vtorque_runtime.commands import common
 from vtorque_runtime.spool import Registry, Spool, open_registry
 from vtorque_runtime.steps import undo_all
 from vtorque_spec.canonical import canonical_json
@@ -66,7 +67,7 @@ class Node:
 def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Node:
     node = Node(tmp_path)
     monkeypatch.setattr(os, "sched_setaffinity", node.sched_setaffinity)
-    monkeypatch.setattr(command, "_registry", lambda: node.registry)
+    monkeypatch.setattr(common, "registry", lambda: node.registry)
     return node
 
 
@@ -77,7 +78,8 @@ def begin(node: Node, job: NodePlan) -> Spool:
 
 
 def record(spool: Spool) -> list[str]:
-    return [json.loads(line)["message"] for line in (spool.path / "runtime.log").read_text().splitlines()]
+    log = spool.path.parents[1] / "log" / f"{spool.path.name}.jsonl"
+    return [json.loads(line)["message"] for line in log.read_text().splitlines()]
 
 
 def test_the_start(node: Node, caplog: pytest.LogCaptureFixture) -> None:
@@ -274,19 +276,19 @@ def test_the_command(node: Node, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     monkeypatch.setattr(
         iocm, "set_active", lambda registry, job, count: whole(registry, job, count, lambda uri: node, node.kernel.root)
     )
-    assert command.main(["iocm", "show"]) == 0
+    assert command.run(["iocm", "show"]) == 0
     assert capsys.readouterr().out == "no job with I/O cores runs here\n"
     node.start(plan())
     node.start(plan(guest(1), job_id="2.srv", io=replace(IO, mode="skvm", cores=((8,), (9,)), min_cores=0)))
-    assert command.main(["iocm", "set", "2", "--job", "local-00000001"]) == 0
+    assert command.run(["iocm", "set", "2", "--job", "local-00000001"]) == 0
     assert capsys.readouterr().out == "job local-00000001: 2 of 3 I/O cores work, CPUs 2-3,12-13\n"
-    assert command.main(["iocm", "show"]) == 0
+    assert command.run(["iocm", "show"]) == 0
     assert capsys.readouterr().out == (
         "JOB             MODE     MIN  MAX  ACTIVE  ACTIVE CPUS    ALL CORES\n"
         "2.srv           skvm     0    2    -       its manager's  8 9\n"
         "local-00000001  libvirt  1    3    2       2-3,12-13      2-3 12-13 14-15\n"
     )
-    assert command.main(["iocm", "show", "--format", "json"]) == 0
+    assert command.run(["iocm", "show", "--format", "json"]) == 0
     assert json.loads(capsys.readouterr().out)[1] == {
         "job": "local-00000001",
         "mode": "libvirt",
@@ -296,14 +298,14 @@ def test_the_command(node: Node, monkeypatch: pytest.MonkeyPatch, capsys: pytest
         "active_cpus": [2, 3, 12, 13],
         "cores": [[2, 3], [12, 13], [14, 15]],
     }
-    assert command.main(["iocm", "set", "2"]) == 1
+    assert command.run(["iocm", "set", "2"]) == 1
     assert "error[VT0923]: say which job: there is 2.srv, local-00000001" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("argv", [["iocm"], ["iocm", "set"], ["iocm", "set", "two"], ["iocm", "show", "--format", "x"]])
 def test_usage(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
-        command.main(argv)
+        command.run(argv)
     assert caught.value.code == 2
     assert "usage:" in capsys.readouterr().err
 

@@ -78,7 +78,7 @@ def guest(directory: Path, pins: Pins) -> LinuxGuest:
         for disk, file in zip(any_guest().machine.disks, files, strict=False)
     ]
     with reserve_port() as port:
-        nic = UserNic("user", "52:54:00:12:34:56", port.getsockname()[1])
+        nic = UserNic("user", "52:54:00:12:34:56", port.getsockname()[1], True)
     return with_machine(
         uuid=str(uuid.uuid4()),
         name=f"vt-test-{os.getpid()}",
@@ -189,7 +189,8 @@ def taskset(cpus: str, thread: int) -> None:
 def test_virtiofsd_is_told(directory: Path, registry: Registry, hypervisor: Hypervisor) -> None:
     """libvirt puts it beside QEMU, so it has the emulator's CPUs."""
     (directory / "share").mkdir()
-    one = with_machine(guest(directory, PINS), filesystems=(Filesystem(str(directory / "share"), "s", "/s", True),))
+    share = Filesystem("virtiofs", str(directory / "share"), str(directory / "share"), "s", "/s", True, ())
+    one = with_machine(guest(directory, PINS), filesystems=(share,))
     plan, spool = start(one, IO, registry, hypervisor)
     try:
         with recorded(spool.path / "runtime.log"):

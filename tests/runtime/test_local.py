@@ -9,7 +9,7 @@ import pytest
 from tests.runtime import fakes
 from tests.runtime.fakes import FileHypervisor
 from tests.runtime.test_boot import Ui, part
-from vtorque_runtime import boot, epilogue, local, prologue
+from vtorque_runtime import boot, bring_up, epilogue, local, prologue
 from vtorque_runtime.identity import Reserved
 from vtorque_runtime.journal import Journal
 from vtorque_spec.fault import Fault
@@ -27,7 +27,7 @@ class Living(FileHypervisor):
 
 @pytest.fixture
 def reserved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Reserved:
-    monkeypatch.setattr(local, "connect", lambda _uri: Living(f"files:{tmp_path}"))
+    monkeypatch.setattr(bring_up, "connect", lambda _uri: Living(f"files:{tmp_path}"))
     monkeypatch.setattr(epilogue.apply, "__defaults__", (Living,))
     found = fakes.reserved(tmp_path, vms=2)
     root = fakes.kernel_root(tmp_path, fakes.bundle(found.context))
@@ -61,9 +61,9 @@ def test_a_failure_is_told_after_all_is_undone(
 
 def test_a_signal_in_the_boot(reserved: Reserved, tmp_path: Path) -> None:
     class Killing(Ui):
-        def phase(self, name: str) -> None:
-            super().phase(name)
-            if name == "vnode-0: firmware":
+        def phase(self, name: str, guest: str = "") -> None:
+            super().phase(name, guest)
+            if (guest, name) == ("vnode-0", "firmware"):
                 os.kill(os.getpid(), signal.SIGTERM)
 
     ui = Killing()
@@ -88,8 +88,8 @@ def test_the_owner_has_a_copy_of_each_console(reserved: Reserved, monkeypatch: p
 
 def test_a_terminal_that_goes_away_does_not_stop_the_undoing(reserved: Reserved, tmp_path: Path) -> None:
     class Gone(Ui):
-        def phase(self, name: str) -> None:
-            if name == "vnode-0: firmware":
+        def phase(self, name: str, guest: str = "") -> None:
+            if (guest, name) == ("vnode-0", "firmware"):
                 os.kill(os.getpid(), signal.SIGHUP)
             raise OSError("no terminal")
 
@@ -117,6 +117,6 @@ def test_what_is_left_is_told_beside_the_failure(reserved: Reserved, monkeypatch
     with pytest.raises(Fault, match="VT0904"):
         local.run(fakes.bundle(reserved.context), part("true"), reserved, ui)
     assert ui.faults == ["VT0911"]
-    record = (reserved.spool.path / "runtime.log").read_text()
+    record = reserved.registry.log(reserved.context.job_id).read_text()
     assert "VT0911" in record
     assert isinstance(reserved.spool.journal, Journal)

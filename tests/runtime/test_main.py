@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from vtorque_runtime import __main__ as command
+from vtorque_runtime import commands as command
 from vtorque_runtime import ledger, spool
+from vtorque_runtime.commands import common, iocm, jobs
 from vtorque_spec.canonical import canonical_json
 from vtorque_spec.carrier import encode_user_part
 from vtorque_spec.plan import Cell, Claim, Script, UserPart
@@ -23,7 +24,7 @@ USER = encode_user_part(UserPart(1, Script("true", ()), None, None, ()))
 @pytest.fixture
 def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> spool.Registry:
     found = spool.open_registry("session", tmp_path / "base")
-    monkeypatch.setattr(command, "_registry", lambda: found)
+    monkeypatch.setattr(common, "registry", lambda: found)
     return found
 
 
@@ -35,9 +36,9 @@ def test_a_job_that_nobody_prepared(
     if job_id:
         monkeypatch.setenv("PBS_JOBID", job_id)
     monkeypatch.setattr(sys, "stdin", io.StringIO(USER + "\n"))
-    assert command.main(["job"]) == 78
+    assert command.run(["job", "torque"]) == 78
     said = capsys.readouterr().err
-    assert (job_id or "PBS_JOBID is not set") in said
+    assert (job_id or "torque did not start") in said
     assert "no vtorque prologue runs here" in said
     assert "`-v`" in said
 
@@ -45,7 +46,7 @@ def test_a_job_that_nobody_prepared(
 @pytest.mark.parametrize("body", ["", "VTU1.", USER[:-9], "\0"])
 def test_a_damaged_body(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], body: str) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO(body))
-    assert command.main(["job"]) == 1
+    assert command.run(["job", "torque"]) == 1
     assert "error[VT0912]" in capsys.readouterr().err
 
 
@@ -55,18 +56,21 @@ def test_status_and_reap(registry: spool.Registry, capsys: pytest.CaptureFixture
     ledger.claim(registry, living, Claim((0, 2), (), ()), cells)
     dead, held = registry.register("local-2", os.getuid())
     dead.registration.write_text(canonical_json(replace(held, boot_id="the one before")))
-    assert command.main(["status"]) == 0
-    words = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert [line[:2] for line in words] == [["local-1", "alive"], ["local-2", "dead"]]
-    assert [line[-2:] for line in words] == [["CPUs", "0,2"], ["none", "yet"]]
-    assert command.main(["status", "--format", "json"]) == 0
+    assert command.run(["status"]) == 0
+    head, *rows = capsys.readouterr().out.splitlines()
+    words = [dict(zip(head.split(), line.split(), strict=False)) for line in rows]
+    assert [(one["JOB"], one["PHASE"], one["CPUS"]) for one in words] == [
+        ("local-1", "run", "0,2"),
+        ("local-2", "dead", "-"),
+    ]
+    assert command.run(["status", "--format", "json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert [(one["job"], one["alive"], one["cpus"]) for one in told] == [
         ("local-1", True, [0, 2]),
         ("local-2", False, None),
     ]
     assert all(datetime.fromisoformat(one["since"]).tzinfo and one["user"] and one["pid"] for one in told)
-    assert command.main(["reap"]) == 0
+    assert command.run(["reap"]) == 0
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["local-1:", "local-2:"]
     assert [one.job_id for one in registry.registrations()] == ["local-1"]
 
@@ -75,7 +79,7 @@ def test_reap_tells_what_it_could_not_undo(registry: spool.Registry, capsys: pyt
     dead, held = registry.register("local-2", os.getuid())
     dead.registration.write_text(canonical_json(replace(held, boot_id="the one before")))
     dead.journal.step({"kind": "domain", "uri": "qemu:///nowhere", "uuid": "u"}, lambda: None)
-    assert command.main(["reap"]) == 1
+    assert command.run(["reap"]) == 1
     said = capsys.readouterr().err
     assert "error[VT0911]" in said
     assert "qemu:///nowhere" in said
@@ -86,22 +90,22 @@ def test_help_says_who_may_and_gives_an_example_that_parses(
     words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as caught:
-        command.main([*words.split(), "--help"])
+        command.run([*words.split(), "--help"])
     assert caught.value.code == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "Run it as root" in said
     assert words != "iocm set" or "`min_cores` to `max_cores`" in said
     program, *example = said.rpartition("example: ")[2].split()
     assert (program, " ".join(example).startswith(words)) == ("vtorque-runtime", True)
-    for act in ("_status", "_show_iocm", "_set_iocm"):
-        monkeypatch.setattr(command, act, lambda _chosen: 0)
-    assert command.main(example) == 0
+    for module, act in ((jobs, "_status"), (iocm, "_show"), (iocm, "_set")):
+        monkeypatch.setattr(module, act, lambda _chosen: 0)
+    assert command.run(example) == 0
 
 
 @pytest.mark.parametrize("argv", [[], ["prologue"], ["reap", "x"]])
 def test_usage(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
-        command.main(argv)
+        command.run(argv)
     assert caught.value.code == 2
     assert "usage:" in capsys.readouterr().err
 

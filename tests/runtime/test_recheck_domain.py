@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.compilers.plans import BRIDGE, FOUR, GUESTS, TWO_CELLS, any_guest, with_machine, with_memory
+from tests.compilers.plans import FOUR, GUESTS, NETWORK, TWO_CELLS, any_guest, with_machine, with_memory
 from tests.spec.helpers import CONTEXT, EXAMPLES, ROOT, site
 from vtorque_compilers.domain import compile_domain
 from vtorque_runtime.recheck import recheck
@@ -23,10 +23,11 @@ FULL = with_memory(
     with_machine(
         FOUR,
         virt="kvm",
+        partition="vt_42_2esrv",
         pins=Pins(((4,), (5,), (6,), (7,)), (0, 1), ((0, 1), (0, 1)), (4, 5, 6, 7)),
         disks=GUESTS["iocm"].machine.disks,
-        filesystems=GUESTS["filesystems"].machine.filesystems,
-        nic=BRIDGE,
+        filesystems=GUESTS["every-way-to-mount"].machine.filesystems,
+        nic=NETWORK,
         nic_queues=4,
     ),
     nodeset=(0, 3),
@@ -60,7 +61,11 @@ LIES = {
     "an on_ that is not ours": ("<on_crash>", "<on_lockfailure>ignore</on_lockfailure><on_crash>"),
     "a label": ("</domain>", '<seclabel type="none" /></domain>'),
     "ids of another map": ("</domain>", '<idmap><uid start="0" target="0" count="9" /></idmap></domain>'),
-    "a partition": ("</domain>", "<resource><partition>/machine</partition></resource></domain>"),
+    "no partition": (("<resource>", "<!--"), ("</resource>", "-->")),
+    "a partition that nothing caps": ("/machine/vt_42_2esrv<", "/machine<"),
+    "another job's partition": ("/machine/vt_42_2esrv<", "/machine/vt_43_2esrv<"),
+    "a second partition": ("</domain>", "<resource><partition>/machine</partition></resource></domain>"),
+    "an application": ("</partition>", '</partition><fibrechannel appid="x" />'),
     "a launch security": ("</domain>", '<launchSecurity type="sev" /></domain>'),
     "QEMU arguments": (('<domain type="kvm">', DOMAIN), (DEVICES, "</devices><q:commandline />")),
     "an empty tune of blocks": (DEVICES, "</devices><blkiotune />"),
@@ -112,6 +117,9 @@ LIES = {
     "a card of the host": ('<interface type="network">', '<interface type="ethernet">'),
     "another network": ('<source network="vtorque0" />', '<source network="default" />'),
     "a bridge of the host": ('<source network="vtorque0" />', '<source bridge="br0" />'),
+    "no filter": ('<filterref filter="vt-42">', '<filterref filter="allow-ipv4">'),
+    "another's address in the filter": ('name="IP" value="10.177.0.2"', 'name="IP" value="10.177.0.3"'),
+    "two addresses in the filter": ("</filterref>", '<parameter name="IP" value="10.177.0.3" /></filterref>'),
     "another address": ('<mac address="52:54:00:12:34:56" />', '<mac address="52:54:00:12:34:57" />'),
     "a script of the card's": ("<interface ", '<interface managed="no" '),
     "another card's model": ('<model type="virtio" />', '<model type="e1000" />'),
@@ -136,7 +144,7 @@ LIES = {
     "an encryption": ("<readonly />", '<readonly /><encryption format="luks" />'),
     "a limit of a disk": ("<readonly />", "<readonly /><iotune><total_iops_sec>1</total_iops_sec></iotune>"),
     "a third disk": (DEVICES, '<disk type="file" device="cdrom"><source file="/etc/shadow" /></disk></devices>'),
-    "another directory": ('<source dir="/srv/home" />', '<source dir="/" />'),
+    "another directory": ('<source dir="/shares/home" />', '<source dir="/" />'),
     "another way to a directory": ('accessmode="passthrough"', 'accessmode="mapped"'),
     "another program for a directory": (
         '<driver type="virtiofs" />',
@@ -223,6 +231,7 @@ def test_a_lie_to_qemu_is_refused(lie: str) -> None:
 
 def test_an_emulated_cpu_is_ours() -> None:
     refused(changed(GUESTS["bridge"], ("Nehalem", "EPYC")), GUESTS["bridge"])
+    refused(changed(GUESTS["bridge"], (">131072</tb-cache>", ">1048576</tb-cache>")), GUESTS["bridge"])
     refused(changed(GUESTS["bridge"], ('fallback="forbid"', 'fallback="allow"')), GUESTS["bridge"])
 
 

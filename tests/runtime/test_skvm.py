@@ -302,7 +302,7 @@ def test_io_cores_that_it_would_not_take() -> None:
         skvm.check(found, context(8))
 
 
-@pytest.mark.parametrize("card", [{"nic_queues": 2}, {"nic": UserNic("user", "52:54:00:12:34:56", 22022)}])
+@pytest.mark.parametrize("card", [{"nic_queues": 2}, {"nic": UserNic("user", "52:54:00:12:34:56", 22022, True)}])
 def test_a_card_that_is_not_one_vhost_device(card: dict[str, Any]) -> None:
     found = job(2)
     one = replace(found.guests[0], machine=replace(found.guests[0].machine, **card))

@@ -11,8 +11,9 @@ import pytest
 
 from tests.runtime.fakes import FileHypervisor, no_hypervisor
 from vtorque_runtime import epilogue, network
+from vtorque_runtime.files import start_ticks
 from vtorque_runtime.reap import reap
-from vtorque_runtime.spool import Registry, alive, open_registry, start_ticks
+from vtorque_runtime.spool import Registry, alive, open_registry
 from vtorque_runtime.steps import DomainUndo, TreeUndo, remove_entry, undo_all
 from vtorque_spec.canonical import canonical_json
 from vtorque_spec.fault import Fault
@@ -65,7 +66,7 @@ def test_a_file_in_place_of_the_base_is_refused(tmp_path: Path) -> None:
         open_registry("session", tmp_path / "base")
 
 
-@pytest.mark.parametrize("job_id", ["", "..", "a/b", "a" * 41, "a\n", ".hidden", "ä"])
+@pytest.mark.parametrize("job_id", ["", "..", "a/b", "a" * 49, "a\n", ".hidden", "ä"])
 def test_a_job_id_is_a_plain_name(registry: Registry, job_id: str) -> None:
     with pytest.raises(Fault, match="VT0912"):
         registry.register(job_id, os.getuid())
@@ -188,10 +189,18 @@ def test_reap_undoes_the_dead_and_leaves_the_living(registry: Registry) -> None:
     assert sorted(path.name for path in registry.jobs.iterdir()) == [".lock", "local-1"]
 
 
-@pytest.mark.parametrize("missing", ["journal.jsonl", "job.json"])
-def test_reap_ends_what_a_removal_began(registry: Registry, missing: str) -> None:
-    spool, held = registry.register("local-1", os.getuid())
-    spool.registration.write_text(canonical_json(replace(held, boot_id="the one before")))
-    (spool.path / missing).unlink()
+def test_reap_ends_what_a_removal_began(registry: Registry) -> None:
+    spool, _ = registry.register("local-1", os.getuid())
+    spool.registration.unlink()
     assert reap(registry, no_hypervisor)[1] == []
     assert not spool.path.exists()
+
+
+def test_without_its_journal_a_job_is_not_forgotten(registry: Registry) -> None:
+    """A removal takes the registration first: somebody took the journal away, and guests may run."""
+    spool, held = registry.register("local-1", os.getuid())
+    spool.registration.write_text(canonical_json(replace(held, boot_id="the one before")))
+    spool.journal.path.unlink()
+    (fault,) = reap(registry, no_hypervisor)[1]
+    assert (fault.code, "is gone" in fault.message) == ("VT0911", True)
+    assert spool.path.exists()

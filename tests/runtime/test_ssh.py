@@ -49,7 +49,7 @@ def test_what_the_client_makes_of_it() -> None:
 def test_root_drops_to_the_owner(tmp_path: Path) -> None:
     login = fakes.login()
     groups = tuple(type(login.groups[0])(f"g{gid}", gid) for gid in (23456, 34567))
-    access = Access(type(login)("tester", 12345, groups, "/", ""), tmp_path, "s0", "a", "127.0.0.1", 22)
+    access = Access(type(login)("tester", 12345, groups, "/"), tmp_path, "s0", "a", "127.0.0.1", 22)
     prefix = ssh.argv(access, None)
     prefix = prefix[: prefix.index("--") + 1]
     done = subprocess.run(

@@ -190,6 +190,14 @@ def test_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len({len(cell.distances) for cell in found.cells}) == 1
 
 
+def test_nobody_asks_for_kvm_where_the_site_wants_emulation(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host.kvm, "fault", lambda _hypervisor: None)
+    found = host.facts(NoKvm(), emulated=True)
+    assert found.virt == "qemu"
+    assert "the site says" in found.sentence()
+    assert host.facts(NoKvm()).virt == "kvm"
+
+
 @pytest.mark.parametrize(
     "breaking",
     [

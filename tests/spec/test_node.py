@@ -24,7 +24,7 @@ from vtorque_spec.fault import Fault
 from vtorque_spec.node import Needs, bundle_of, check_job, needs_of, parts_of, plan_job, read_answer
 from vtorque_spec.placement.nodes import node_of_class, node_of_context
 from vtorque_spec.placement.preview import preview_context
-from vtorque_spec.plan import BridgeNic, Cell, JobPlan, NodeContext, lowest_cores
+from vtorque_spec.plan import Cell, JobNetwork, JobPlan, JobVm, NodeContext, TapNic, UserNic, lowest_cores
 from vtorque_spec.site import Site
 from vtorque_spec.site.model import NodeClass
 
@@ -102,7 +102,10 @@ def test_which_class_a_node_is_of() -> None:
 
 def test_what_a_job_needs_is_asked_first() -> None:
     """Root makes so many slots, and asks numad, before the job is planned."""
-    for pinning, needs in (("none", Needs(2, None, None)), ("numad", Needs(2, 6, 2 * (1024 + 256)))):
+    for pinning, needs in (
+        ("none", Needs(2, "default", None, None)),
+        ("numad", Needs(2, "default", 6, 2 * (1024 + 256))),
+    ):
         found = checked(MINIMAL + f"vms_per_node: 2\nvcpus: 3\npinning: {pinning}\n")
         context = dataclasses.replace(preview(found.job), slots=())
         assert needs_of(read_answer(plan_job(machine_part(found), site(), CONTEXT, context))) == needs
@@ -223,13 +226,36 @@ def test_256_vms_have_addresses_of_one_network() -> None:
     """The compiled network-config of each is in the network of the host's address, and nobody's else."""
     for vms, prefix in ((1, 24), (253, 24), (254, 23), (256, 23)):
         cards = [slot.nic for slot in preview(dataclasses.replace(checked(MINIMAL).job, vms_per_node=vms)).slots]
-        assert all(isinstance(card, BridgeNic) for card in cards)
-        own = [IPv4Interface(f"{card.address}/{card.prefix}") for card in cards if isinstance(card, BridgeNic)]
+        assert all(isinstance(card, TapNic) for card in cards)
+        own = [IPv4Interface(f"{card.address}/{card.prefix}") for card in cards if isinstance(card, TapNic)]
         (network,) = {one.network for one in own}
         assert network.prefixlen == prefix
         taken = {network[0], network[1], network[-1]}
         assert len({one.ip for one in own} - taken) == vms
-        assert {card.host_address for card in cards if isinstance(card, BridgeNic)} == {str(network[1])}
+        assert {card.host_address for card in cards if isinstance(card, TapNic)} == {str(network[1])}
+
+
+def test_a_job_has_the_nodes_that_it_asks_for() -> None:
+    """Names and addresses of all its VMs come from the nodes that it got."""
+    found = checked(MINIMAL)
+    several = dataclasses.replace(preview(found.job), vms=(JobVm("a", 0, "va-0", None), JobVm("b", 0, "vb-0", None)))
+    with pytest.raises(Fault, match="asks for 1 nodes, and has 2") as raised:
+        plan_job(machine_part(found), site(), CONTEXT, several)
+    assert raised.value.code == "VT0322"
+
+
+def test_the_preview_shows_each_kind_of_network() -> None:
+    job = checked(MINIMAL).job
+    for kind, card, gateway in (
+        ("isolated", "network", None),
+        ("nat", "network", "10.213.0.1"),
+        ("bridge", "bridge", None),
+    ):
+        (slot,) = preview(dataclasses.replace(job, network=JobNetwork("default", kind))).slots  # type: ignore[arg-type] # a kind
+        assert isinstance(slot.nic, TapNic)
+        assert (slot.nic.kind, slot.nic.gateway) == (card, gateway)
+    (slot,) = preview(dataclasses.replace(job, network=JobNetwork("default", "user"))).slots
+    assert slot.nic == UserNic("user", slot.nic.mac, 22022, restricted=False)
 
 
 def test_what_the_site_keeps_is_what_root_keeps() -> None:
@@ -326,3 +352,12 @@ def test_a_child_loads_no_more_modules(tmp_path: Path) -> None:
     done = subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=False)
     assert done.stderr == ""
     assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize(("when_changed", "code"), [("run", "VT0929"), ("refuse", "VT0928")])
+def test_the_nodes_rules_win_and_a_change_is_told(when_changed: str, code: str) -> None:
+    found = checked(MINIMAL)
+    changed = dataclasses.replace(site(), name="moved", when_changed=when_changed)
+    told = read_answer(plan_job(machine_part(found), changed, CONTEXT, preview(found.job)))
+    assert [item.id for item in told.findings] == [code]
+    assert (told.result is None) == (when_changed == "refuse")

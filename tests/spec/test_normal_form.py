@@ -1,8 +1,6 @@
 """The normal form: one spelling for every value, and a way back to the file for every path."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tests.spec.helpers import EXAMPLES, MINIMAL, document
 from vtorque_spec.canonical import DecodeError, canonical_json, digest, from_json
@@ -14,13 +12,13 @@ from vtorque_spec.spec.parse import NormalForm, label, normal_form, parse_job, p
 FULL = """\
 apiVersion: vtorque/v1
 name: cavity
-batch: {nodes: 2, walltime: "02:00:00", depends: {afterok: [a.b]}, mail: {to: [me@x.org], events: [abort]}}
+batch: {nodes: 2, walltime: "02:00:00", depends: {afterok: ["1.b"]}, mail: {to: [me@x.org], events: [abort]}}
 image: debian-12@sha256:%s
 memory: 24GiB
 pinning: {map: [4, 5]}
 iocm: {min_cores: 1}
 root_disk: {size: 20GiB}
-disks: [{name: scratch, size: 50GiB}]
+disks: [{name: scratch, size: 50GiB, mount: /data}]
 mounts: [home, {name: datasets, mode: ro}]
 network: fast
 hooks: {prologue: ./a.sh, epilogue: {inline: "true"}}
@@ -102,13 +100,6 @@ def test_examples_survive_the_carrier(example) -> None:  # type: ignore[no-untyp
     travelling = {name: value for name, value in data.items() if name not in ("run", "env", "hooks")}
     part = MachinePart(travelling, "sha256:a", "sha256:b")
     assert decode_machine_part(encode_machine_part(part)) == part
-
-
-@given(st.text() | st.binary().map(lambda raw: raw.decode("latin-1")))
-def test_a_hostile_machine_part_is_refused(text: str) -> None:
-    for candidate in (text, "VT1." + text):
-        with pytest.raises(DecodeError):
-            decode_machine_part(candidate)
 
 
 def test_canonical_json_has_one_form() -> None:

@@ -1,6 +1,6 @@
 """The command line: one module per command, imported when it is called.
 
-Exit codes: 0 fine, 1 findings, 2 usage, 3 internal error; `run` passes the job's own exit code on.
+Exit codes: 0 fine, 1 findings, 2 usage, 3 internal error; `run` passes the job's own exit code on, `submit` qsub's.
 """
 
 import os
@@ -25,6 +25,8 @@ COMMANDS = {
     "schema": "Print the JSON Schema of job files, site.yaml or policies.",
     "show": "Print the job that a compiled batch script carries.",
     "site": "Check and show a site's files.",
+    "submit": "Compile a job file and submit it by qsub or sbatch.",
+    "verify": "Prove that a batch script is what a job file compiles to.",
     "completion": "Print the completion script for a shell.",
 }
 
@@ -35,7 +37,7 @@ HELP = """Batch jobs that bring their own virtual machine.
 vtorque init                                 write a job file to start from
 vtorque lint job.vjob.yaml                   check it
 vtorque run job.vjob.yaml                    run it on this machine
-vtorque compile job.vjob.yaml | qsub         submit it
+vtorque submit job.vjob.yaml                 submit it, as: vtorque compile job.vjob.yaml | qsub
 """
 
 group = click.version_option(package_name="vtorque")(lazy_group("vtorque", "vtorque_spec.cli.{}", COMMANDS, HELP))

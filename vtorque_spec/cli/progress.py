@@ -88,9 +88,9 @@ class Phases:
         self._begin = time.monotonic()
         self._status: Status | None = None
 
-    def phase(self, name: str) -> None:
-        """The job entered a phase; once its own text runs, the terminal is the job's."""
-        text = f"{name} ({time.monotonic() - self._begin:.0f} s)"
+    def phase(self, name: str, guest: str = "") -> None:
+        """The job, or a guest of it, entered a phase; once its own text runs, the terminal is the job's."""
+        text = f"{guest}{': ' if guest else ''}{name} ({time.monotonic() - self._begin:.0f} s)"
         if not sys.stderr.isatty():
             click.echo(f"vtorque: {text}", err=True)
         elif name in OWN_OUTPUT:

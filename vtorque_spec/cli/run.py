@@ -17,8 +17,8 @@ from vtorque_spec.site import Site
 
 if TYPE_CHECKING:
     from vtorque_runtime.identity import Draft
-    from vtorque_spec.node import Answer, Needs
-    from vtorque_spec.plan import NodeBundle, NodeContext
+    from vtorque_spec.node import Answer
+    from vtorque_spec.plan import Needs, NodeBundle, NodeContext, OfferedNetwork
 
 
 @click.command()
@@ -43,6 +43,7 @@ def command(job: Path, user: str | None, site: Path | None) -> int:
     context = context_of(owner.pw_uid, facts)
     from vtorque_runtime import ledger, local
     from vtorque_runtime.identity import reserve
+    from vtorque_runtime.planner import check_needs
     from vtorque_spec.cli.progress import Phases
     from vtorque_spec.node import bundle_of, needs_of, parts_of
 
@@ -50,7 +51,8 @@ def command(job: Path, user: str | None, site: Path | None) -> int:
     draft = _draft(owner, facts)
     click.echo(f"vtorque: {draft.facts}", err=True)
     needs = needs_of(_planned(machine, facts, context, draft.context))
-    with reserve(draft, needs.vms, _advice(needs, draft.context)) as reserved:
+    check_needs(needs)
+    with reserve(draft, needs.vms, _offer(facts, needs), _advice(needs, draft.context)) as reserved:
 
         def plan(node: "NodeContext") -> "NodeBundle":
             return bundle_of(_planned(machine, facts, context, node, ledger.held(reserved.registry)))
@@ -98,6 +100,7 @@ def _draft(owner: pwd.struct_passwd, site: Site) -> "Draft":
     from vtorque_runtime import identity
     from vtorque_runtime.images.store import SYSTEM_STORE
     from vtorque_spec.node import class_of
+    from vtorque_spec.site.offers import offered_mounts
 
     said = site.node_classes[class_of(site, identity.node_name())]
     return identity.draft(
@@ -106,6 +109,8 @@ def _draft(owner: pwd.struct_passwd, site: Site) -> "Draft":
         min_uid=site.min_uid,
         slot=said.slot or "thread",
         host_cores=said.host_reserve.cores if said.host_reserve else 0,
+        mounts=offered_mounts(site),
+        emulated=site.hypervisor == "emulation",
     )
 
 
@@ -131,6 +136,13 @@ def _planned(machine: str, site: Site, context: Context, node: "NodeContext", he
         for line in held:
             click.echo(f"vtorque: {line}", err=True)
         raise
+
+
+def _offer(site: Site, needs: "Needs") -> "OfferedNetwork":
+    """The network is the site's, whatever the child says of it."""
+    from vtorque_spec.site.offers import offered_networks
+
+    return next(offer for offer in offered_networks(site) if offer.name == needs.network)
 
 
 def _advice(needs: "Needs", node: "NodeContext") -> tuple[int, ...] | None:

@@ -21,7 +21,7 @@ def command(script: Path) -> int:
     """
     text = script.read_text(encoding="utf-8", errors="replace")
     machine = machine_part_in_script(text)
-    user = re.search(r"^exec vtorque-runtime job <<'(\S+)'\n(.+?)\n\1$", text, re.MULTILINE | re.DOTALL)
+    user = re.search(r"^exec vtorque-runtime job \w+ <<'(\S+)'\n(.+?)\n\1$", text, re.MULTILINE | re.DOTALL)
     if machine is None or user is None:
         click.echo(f"{script}: this is no script that `vtorque compile` wrote, or not all of one", err=True)
         return 1

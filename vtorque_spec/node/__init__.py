@@ -19,7 +19,7 @@ from vtorque_spec.driver import check_file, job_from_machine_part, machine_part,
 from vtorque_spec.fault import Fault
 from vtorque_spec.placement.demand import memory_bytes, used_slots
 from vtorque_spec.placement.nodes import HostNode, node_of_context
-from vtorque_spec.plan import MIB, JobPlan, NodeBundle, NodeContext, UserPart
+from vtorque_spec.plan import MIB, JobPlan, Needs, NodeBundle, NodeContext, UserPart
 from vtorque_spec.policy import Context
 from vtorque_spec.site import Site
 from vtorque_spec.sources import source_lines
@@ -32,22 +32,6 @@ class Answer:
     findings: tuple[Diagnostic, ...]
     sources: Mapping[str, list[str]]
     result: Any
-
-
-@dataclass(frozen=True, slots=True)
-class Needs:
-    """What root must know of a job before it can be planned: how many VMs it has on a node, and what numad is asked.
-
-    `numad_vcpus` and `numad_memory_mib` are those of all VMs together; None where numad is not asked.
-    """
-
-    vms: int
-    numad_vcpus: int | None
-    numad_memory_mib: int | None
-
-
-LARGEST_NEEDS = Needs(256, 2**16, 2**40 // 2**10)
-"""What root accepts of a child: 256 VMs, 65,536 vCPUs, 1 PiB."""
 
 
 def load_everything() -> None:
@@ -75,15 +59,26 @@ def plan_job(machine: str, site: Site, context: Context, node: NodeContext) -> b
     A context without slots asks what the job needs before: then the result is `{needs: {...}}`, as `Needs` has it.
     """
     report = Report()
+    planned = plan(machine, site, context, node, report)
+    return _encode(report, {"needs": to_data(planned)} if isinstance(planned, Needs) else to_data(planned))
+
+
+def plan(machine: str, site: Site, context: Context, node: NodeContext, report: Report) -> NodeBundle | Needs | None:
+    """Return what the job needs where the context has no slots yet, else its plan; None when there is an error.
+
+    Raises Fault VT0912 for a machine part that cannot be read.
+    """
     try:
         derived = job_from_machine_part(machine, site, context, report)
     except DecodeError as error:
         raise Fault("VT0912", f"the machine part cannot be read: {error}") from None
-    if derived and not node.slots:
-        on = node_of_context(site, class_of(site, node.node), node)
-        return _encode(report, {"needs": to_data(_needs(derived[0], on))})
-    bundle = plan_for_node(derived[0], node, site, class_of(site, node.node), derived[1], report) if derived else None
-    return _encode(report, None if bundle is None else to_data(bundle))
+    if derived is None:
+        return None
+    job, normal = derived
+    if not node.slots:
+        return _needs(job, node_of_context(site, class_of(site, node.node), node))
+    _check_nodes(job, node)
+    return plan_for_node(job, node, site, class_of(site, node.node), normal, report)
 
 
 def class_of(site: Site, node: str) -> str:
@@ -139,23 +134,24 @@ def needs_of(answer: Answer) -> Needs:
         needs = from_data(Needs, answer.result["needs"])
     except (DecodeError, TypeError, KeyError):
         needs = None
-    if not isinstance(needs, Needs) or not _bounded(needs):
+    if not isinstance(needs, Needs):
         raise Fault("VT0914", "the confined process did not say what the job needs")
     return needs
 
 
+def _check_nodes(job: JobPlan, context: NodeContext) -> None:
+    nodes = len({vm.node for vm in context.vms})
+    if nodes != job.batch.nodes:
+        message = f"the job asks for {job.batch.nodes} nodes, and has {nodes}"
+        hint = f"write `batch: {{nodes: {nodes}}}`; several nodes are the batch system's to give: vtorque compile JOB"
+        raise Fault("VT0322", message, help=hint)
+
+
 def _needs(job: JobPlan, node: HostNode) -> Needs:
     if job.pinning.mode != "numad":
-        return Needs(job.vms_per_node, None, None)
-    return Needs(job.vms_per_node, used_slots(job, replace(node, slot="thread")), -(-memory_bytes(job) // MIB))
-
-
-def _bounded(needs: Needs) -> bool:
-    pairs = [
-        (getattr(needs, name), getattr(LARGEST_NEEDS, name)) for name in ("vms", "numad_vcpus", "numad_memory_mib")
-    ]
-    together = (needs.numad_vcpus is None) == (needs.numad_memory_mib is None)
-    return together and all(value is None or 1 <= value <= most for value, most in pairs)
+        return Needs(job.vms_per_node, job.network.name, None, None)
+    vcpus = used_slots(job, replace(node, slot="thread"))
+    return Needs(job.vms_per_node, job.network.name, vcpus, -(-memory_bytes(job) // MIB))
 
 
 def _encode(report: Report, result: Any) -> bytes:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import PurePosixPath
+from string import ascii_lowercase
 
 from vtorque_spec.carrier import job_plan_digest
 from vtorque_spec.fault import Fault
@@ -11,6 +12,7 @@ from vtorque_spec.placement.nodes import HostNode
 from vtorque_spec.placement.shortage import Shortage
 from vtorque_spec.plan import (
     VERSION,
+    DataDisk,
     Disk,
     Filesystem,
     ImageFiles,
@@ -23,6 +25,7 @@ from vtorque_spec.plan import (
     NodePlan,
     Pinning,
     Slot,
+    owned,
 )
 from vtorque_spec.resolve.cpus import VCPUS_LIMIT
 
@@ -46,7 +49,7 @@ def plan_node(job: JobPlan, context: NodeContext, node: HostNode) -> NodePlan | 
     placed = _place(job, node, notes)
     if not isinstance(placed, Placed):
         return placed
-    places = guest_places(job, node, placed, disks=1)
+    places = guest_places(job, node, placed, disks=1 + len(job.disks))
     guests = tuple(_guest(job, context, image, slot, at) for slot, at in zip(context.slots, places, strict=True))
     return NodePlan(
         version=VERSION,
@@ -82,7 +85,8 @@ def _check_lane(job: JobPlan, context: NodeContext, node: HostNode) -> None:
 
 def _check_mounts(job: JobPlan, login: Login) -> None:
     """As in `resolve`, now that `$HOME` and `$USER` are known."""
-    targets = [PurePosixPath(_owned(mount.target, login)) for mount in job.mounts]
+    targets = [PurePosixPath(owned(mount.target, login)) for mount in job.mounts]
+    targets += [PurePosixPath(disk.mount) for disk in job.disks]
     for target in targets:
         if targets.count(target) > 1 or any(other in target.parents for other in targets):
             hint = "mount them side by side, as in /data and /scratch"
@@ -129,12 +133,19 @@ def _image(job: JobPlan, context: NodeContext) -> ImageFiles:
 
 def _guest(job: JobPlan, context: NodeContext, image: ImageFiles, slot: Slot, at: GuestPlace) -> LinuxGuest:
     directory = f"{context.spool}/vm{slot.index}"
-    iothread = 1 if at.pins.iothreads else None
-    root = Disk("vda", f"{directory}/root.qcow2", "qcow2", False, image.disk, image.disk_format, iothread, at.queues)
+    threads = len(at.pins.iothreads)
+    served = [1 + number % threads if threads else None for number in range(1 + len(job.disks))]
+    root = Disk("vda", f"{directory}/root.qcow2", "qcow2", False, image.disk, image.disk_format, served[0], at.queues)
     seed = Disk("vdb", f"{directory}/seed.iso", "raw", True, None, None, None, None)
+    disks = _data_disks(job, context, slot)
+    data = (
+        Disk(disk.target, f"{directory}/{disk.target}.raw", "raw", False, None, None, thread, at.queues)
+        for disk, thread in zip(disks, served[1:], strict=False)
+    )
     machine = Machine(
         name=f"vt-{context.job_id}-{slot.index}",
         uuid=slot.uuid,
+        partition=context.partition,
         virt=context.virt,
         vcpus=job.vcpus,
         topology=at.topology,
@@ -143,8 +154,8 @@ def _guest(job: JobPlan, context: NodeContext, image: ImageFiles, slot: Slot, at
         kernel=f"{directory}/vmlinuz",
         initrd=f"{directory}/initrd.img",
         cmdline=job.image.cmdline,
-        disks=(root, seed),
-        filesystems=tuple(_filesystem(mount, n, context.login) for n, mount in enumerate(job.mounts)),
+        disks=(root, seed, *data),
+        filesystems=tuple(_filesystem(mount, n, context) for n, mount in enumerate(job.mounts)),
         nic=slot.nic,
         nic_queues=at.queues or 1,
         console_log=f"{directory}/console.log",
@@ -154,19 +165,30 @@ def _guest(job: JobPlan, context: NodeContext, image: ImageFiles, slot: Slot, at
         index=slot.index,
         machine=machine,
         root_disk_bytes=job.root_disk_bytes,
+        disks=disks,
+        setup=job.setup,
+        node=context.node,
         hostname=slot.hostname,
         nonce=slot.nonce,
         host_key=slot.host_key,
         login=context.login,
+        keys=context.keys,
+        vms=context.vms,
     )
 
 
-def _filesystem(mount: Mount, index: int, login: Login) -> Filesystem:
-    return Filesystem(_owned(mount.source, login), f"mount{index}", _owned(mount.target, login), mount.read_only)
+def _data_disks(job: JobPlan, context: NodeContext, slot: Slot) -> tuple[DataDisk, ...]:
+    """The disks of one VM, after the root disk (vda) and the seed (vdb)."""
+    first = (context.vms[0].node, context.vms[0].index) == (context.node, slot.index)
+    wanted = [disk for disk in job.disks if disk.every_vm or first]
+    return tuple(
+        DataDisk(disk.name, f"vd{letter}", disk.size_bytes, disk.mount)
+        for disk, letter in zip(wanted, ascii_lowercase[2:], strict=False)
+    )
 
 
-def _owned(path: str, login: Login) -> str:
-    """Put the job's owner into a path of the site: `$HOME` as the whole, `$USER` as the last part."""
-    if path == "$HOME":
-        return login.home
-    return path.removesuffix("$USER") + login.user if path.endswith("/$USER") else path
+def _filesystem(mount: Mount, index: int, context: NodeContext) -> Filesystem:
+    tag = "" if mount.kind == "nfs" else f"mount{index}"
+    source, target = owned(mount.source, context.login), owned(mount.target, context.login)
+    path = f"{context.shares}/{tag}" if tag else ""
+    return Filesystem(mount.kind, source, path, tag, target, mount.read_only, mount.options)

@@ -3,22 +3,36 @@
 from vtorque_spec.placement.nodes import NOTHING, HostNode
 from vtorque_spec.plan import (
     VERSION,
-    BridgeNic,
     Group,
     HostKey,
     ImageFiles,
     JobPlan,
+    JobVm,
+    Keys,
     Login,
+    Mount,
     NodeContext,
+    OfferedMount,
     Slot,
+    TapNic,
+    UserNic,
+    owned,
 )
 
 JOB_ID = "0.preview"
 _IMAGES = "/var/lib/vtorque/images"
+_LOGIN = Login("user", 1000, (Group("user", 1000),), "/home/user")
+_KEYS = Keys(
+    login_key="PREVIEW-LOGIN-KEY, made on the node\n",
+    public_keys=("ssh-ed25519 PREVIEW-LOGIN-KEY",),
+    authorities=("@cert-authority * ssh-ed25519 PREVIEW-AUTHORITY",),
+)
+_HOST = "10.213.0.1"
 
 
 def preview_context(job: JobPlan, node_class: str, node: HostNode) -> NodeContext:
     """Return the fixed context: job `0.preview`, user `user`, a node of the named class, placeholder keys."""
+    slots = tuple(_slot(index, _nic(job, index)) for index in range(job.vms_per_node))
     return NodeContext(
         version=VERSION,
         job_id=JOB_ID,
@@ -34,11 +48,19 @@ def preview_context(job: JobPlan, node_class: str, node: HostNode) -> NodeContex
         allotted_memory_bytes=node.memory_bytes,
         taken=NOTHING,
         advised_cells=None,
-        login=Login("user", 1000, (Group("user", 1000),), "/home/user", "ssh-ed25519 PREVIEW-LOGIN-KEY"),
+        login=_LOGIN,
+        keys=_KEYS,
         images=(_image(job),),
-        slots=tuple(_slot(index, job.vms_per_node) for index in range(job.vms_per_node)),
+        vms=tuple(_vm(node_class, slot) for slot in slots),
+        slots=slots,
+        mounts=tuple(_offer(mount) for mount in job.mounts),
         spool=f"/var/lib/vtorque/jobs/{JOB_ID}",
     )
+
+
+def _offer(mount: Mount) -> OfferedMount:
+    source, target = owned(mount.source, _LOGIN), owned(mount.target, _LOGIN)
+    return OfferedMount(mount.name, mount.kind, source, target, not mount.read_only, mount.options, False)
 
 
 def _image(job: JobPlan) -> ImageFiles:
@@ -49,15 +71,40 @@ def _image(job: JobPlan) -> ImageFiles:
     )
 
 
-def _slot(index: int, vms: int) -> Slot:
-    """The host is the network's first address, the VMs follow."""
-    prefix = min(24, 32 - (vms + 2).bit_length())
-    address = f"10.213.{(index + 2) // 256}.{(index + 2) % 256}"
+def _vm(node: str, slot: Slot) -> JobVm:
+    return JobVm(node, slot.index, slot.hostname, slot.nic.address if isinstance(slot.nic, TapNic) else None)
+
+
+def _nic(job: JobPlan, index: int) -> TapNic | UserNic:
+    """The host is the network's first address, the VMs follow; what a site's own bridge has is known on nodes alone."""
+    mac, kind = f"52:54:00:00:00:{index:02x}", job.network.kind
+    if kind == "user":
+        return UserNic("user", mac, 22022 + index, restricted=False)
+    return TapNic(
+        kind="bridge" if kind == "bridge" else "network",
+        mac=mac,
+        source="vt-preview",
+        filter="vt-preview",
+        address=f"10.213.{(index + 2) // 256}.{(index + 2) % 256}",
+        prefix=min(24, 32 - (job.vms_per_node + 2).bit_length()),
+        host_address=_HOST,
+        gateway=_HOST if kind == "nat" else None,
+        dns=(),
+        search=(),
+        ntp=(),
+    )
+
+
+def _slot(index: int, nic: TapNic | UserNic) -> Slot:
     return Slot(
         index=index,
         uuid=f"00000000-0000-4000-8000-{index:012d}",
         hostname=f"vpreview-{index}",
         nonce=f"PREVIEW-NONCE-{index}",
-        host_key=HostKey("PREVIEW-HOST-KEY, made on the node\n", "ssh-ed25519 PREVIEW-HOST-KEY"),
-        nic=BridgeNic("bridge", f"52:54:00:00:00:{index:02x}", "vt-preview", address, "10.213.0.1", prefix),
+        host_key=HostKey(
+            "PREVIEW-HOST-KEY, made on the node\n",
+            "ssh-ed25519 PREVIEW-HOST-KEY",
+            "ssh-ed25519-cert-v01@openssh.com PREVIEW-HOST-CERTIFICATE",
+        ),
+        nic=nic,
     )

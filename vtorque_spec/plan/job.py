@@ -1,6 +1,7 @@
 """JobPlan: the whole job, no node facts. UserPart: what only the user's own process reads."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 Flavour = Literal["torque", "openpbs", "slurm"]
@@ -12,16 +13,62 @@ Hugepages = Literal["none", "any", "2MiB", "1GiB"]
 
 
 @dataclass(frozen=True)
+class IndexRange:
+    """The indices of an array from `first` to `last`, both included."""
+
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
+class Array:
+    """One job for each index. The ranges ascend and do not overlap; `at_once` is how many may run together."""
+
+    ranges: tuple[IndexRange, ...]
+    at_once: int | None
+
+    @property
+    def step(self) -> int | None:
+        """The distance of neighbours where all are equally far apart; None where they are not, and for one index."""
+        inside = {1 for part in self.ranges if part.first < part.last}
+        between = {after.first - before.last for before, after in pairwise(self.ranges)}
+        return next(iter(inside | between)) if len(inside | between) == 1 else None
+
+
+@dataclass(frozen=True)
+class Dependency:
+    """The jobs that this one waits for: until all of them started, ended well, ended badly, or ended."""
+
+    kind: Literal["after", "afterok", "afternotok", "afterany"]
+    jobs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Mail:
+    """Whom the batch system writes to, and when; no events: never."""
+
+    to: tuple[str, ...]
+    events: tuple[Literal["abort", "begin", "end"], ...]
+
+
+@dataclass(frozen=True)
 class BatchRequest:
-    """What is asked of the batch system and does not depend on the kind of node; `exclusive` asks for whole nodes."""
+    """What is asked of the batch system and does not depend on the kind of node.
+
+    `exclusive` asks for whole nodes, or says that they may be shared; None leaves that to the batch system.
+    """
 
     nodes: int
-    exclusive: bool
+    exclusive: bool | None
     walltime_s: int
     queue: str | None
     account: str | None
     output: str | None
     join: bool
+    features: tuple[str, ...]
+    array: Array | None
+    depends: tuple[Dependency, ...]
+    mail: Mail | None
 
 
 @dataclass(frozen=True)
@@ -75,14 +122,55 @@ class DeviceRequest:
     count: int
 
 
+MountKind = Literal["virtiofs", "9p", "nfs"]
+"""How a guest comes to a file system: virtiofs and 9p through its node, nfs by itself over the network."""
+
+
 @dataclass(frozen=True)
 class Mount:
-    """A file system that the site offers by name, at `target` in the guest."""
+    """A file system that the site offers by name, at `target` in the guest; as `OfferedMount` has it."""
 
     name: str
+    kind: MountKind
     source: str
     target: str
     read_only: bool
+    options: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class DiskRequest:
+    """A further disk, empty at first, mounted at `mount`: in each VM, or in the first one of the job alone."""
+
+    name: str
+    size_bytes: int
+    mount: str
+    every_vm: bool
+
+
+@dataclass(frozen=True)
+class GuestSetup:
+    """What the site does in every guest as its root: the texts of its programs, None where there is none.
+
+    `updates`: security updates are installed before the job. `boot` runs before the job may come, `shutdown` before the
+    guest is ended.
+    """
+
+    updates: Literal["none", "security"]
+    boot: str | None
+    shutdown: str | None
+
+
+NetworkKind = Literal["isolated", "nat", "user", "bridge"]
+"""What a site's network is made of (`OfferedNetwork`)."""
+
+
+@dataclass(frozen=True)
+class JobNetwork:
+    """The site's network that the job's guests are on."""
+
+    name: str
+    kind: NetworkKind
 
 
 @dataclass(frozen=True)
@@ -107,8 +195,10 @@ class JobPlan:
     root_disk_bytes: int
     root_disk_in_ram: bool
     devices: tuple[DeviceRequest, ...]
+    disks: tuple[DiskRequest, ...]
     mounts: tuple[Mount, ...]
-    network: str
+    setup: GuestSetup
+    network: JobNetwork
     boot_timeout_s: int
     grace_s: int
     allow_degraded: tuple[str, ...]

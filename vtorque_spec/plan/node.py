@@ -1,9 +1,10 @@
 """NodePlan: every CPU, file and address decided; and the files compiled from it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
-from vtorque_spec.plan.context import BridgeNic, Claim, HostKey, ImageFiles, Login, UserNic
+from vtorque_spec.plan.context import Claim, HostKey, ImageFiles, JobVm, Keys, Login, TapNic, UserNic
+from vtorque_spec.plan.job import GuestSetup, MountKind
 
 
 @dataclass(frozen=True)
@@ -30,13 +31,33 @@ class Disk:
 
 
 @dataclass(frozen=True)
-class Filesystem:
-    """A directory of the host, offered to the guest by virtiofs under `tag` and mounted there at `target`."""
+class DataDisk:
+    """What a further disk is for: an ext4 file system of the owner's, made empty on the disk `target`.
 
+    The guest mounts it at `mount`.
+    """
+
+    name: str
+    target: str
+    size_bytes: int
+    mount: str
+
+
+@dataclass(frozen=True)
+class Filesystem:
+    """What a guest mounts at `target`.
+
+    virtiofs and 9p: the node's directory `source`, which the runtime binds to `path` and offers to the guest as `tag`.
+    nfs: the guest mounts `source` (SERVER:/PATH) itself, with `options`; then `path` and `tag` are empty.
+    """
+
+    kind: MountKind
     source: str
+    path: str
     tag: str
     target: str
     read_only: bool
+    options: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -91,10 +112,14 @@ class GuestMemory:
 
 @dataclass(frozen=True)
 class Machine:
-    """The virtual hardware of one guest: all that the domain compiler needs, whatever runs inside."""
+    """The virtual hardware of one guest: all that the domain compiler needs, whatever runs inside.
+
+    `partition` is that of the job on the node (`NodeContext.partition`).
+    """
 
     name: str
     uuid: str
+    partition: str | None
     virt: Literal["kvm", "qemu"]
     vcpus: int
     topology: CpuTopology
@@ -105,23 +130,31 @@ class Machine:
     cmdline: str
     disks: tuple[Disk, ...]
     filesystems: tuple[Filesystem, ...]
-    nic: BridgeNic | UserNic
+    nic: TapNic | UserNic
     nic_queues: int
     console_log: str
 
 
 @dataclass(frozen=True)
 class LinuxGuest:
-    """A Linux guest: its machine, and what cloud-init is told. `root_disk_bytes` is the overlay's virtual size."""
+    """A Linux guest: its machine, and what cloud-init is told. `root_disk_bytes` is the overlay's virtual size.
+
+    `node` is its host, `vms` are all guests of the job in rank order, itself included.
+    """
 
     kind: Literal["linux"]
     index: int
     machine: Machine
     root_disk_bytes: int
+    disks: tuple[DataDisk, ...]
+    setup: GuestSetup
+    node: str
     hostname: str
-    nonce: str
+    nonce: str = field(repr=False)
     host_key: HostKey
     login: Login
+    keys: Keys
+    vms: tuple[JobVm, ...]
 
 
 Guest = LinuxGuest

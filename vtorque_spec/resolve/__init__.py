@@ -1,11 +1,13 @@
 """JobSpec x Site -> JobPlan: every name looked up, every value decided, cross-field rules checked."""
 
 from vtorque_spec.diagnostics import Code, Report, near_miss
-from vtorque_spec.plan import VERSION, BatchRequest, DeviceRequest, Image, Iocm, JobPlan, Pinning
+from vtorque_spec.plan import VERSION, DeviceRequest, Image, Iocm, JobPlan, Pinning
 from vtorque_spec.policy import Effective
+from vtorque_spec.resolve.batch import batch_request, check_array
 from vtorque_spec.resolve.common import said, said_at
 from vtorque_spec.resolve.cpus import check_hugepages, check_iocm, check_map, check_vcpus
-from vtorque_spec.resolve.mounts import resolve_mounts
+from vtorque_spec.resolve.mounts import check_way_out, resolve_mounts
+from vtorque_spec.resolve.networks import resolve_network
 from vtorque_spec.site import Site
 from vtorque_spec.site.model import CatalogueImage
 from vtorque_spec.spec import JobSpec
@@ -18,21 +20,23 @@ def resolve(job: Effective, normal: NormalForm, site: Site, report: Report) -> J
     before = len(report.items)
     image = _image(job.spec, normal, site, report)
     _check_queue(job.spec, normal, site, report)
+    check_array(job.spec, normal, report)
     check_vcpus(job.spec, normal, site, report)
     check_map(job, normal, report)
     check_iocm(job, normal, report)
     check_hugepages(job.spec, normal, report)
     _check_times(job, normal, report)
-    mounts = resolve_mounts(job.spec, normal, site, report)
-    network = _network(job.spec, normal, site, report)
-    if len(report.items) > before or image is None:
+    mounts, disks = resolve_mounts(job.spec, normal, site, image, report)
+    check_way_out(job.spec, normal, site, mounts, report)
+    network = resolve_network(job.spec, normal, site, report)
+    if len(report.items) > before or image is None or network is None:
         return None
     spec = job.spec
     return JobPlan(
         version=VERSION,
         name=spec.name,
         site=site.name,
-        batch=_batch(spec),
+        batch=batch_request(spec),
         image=Image(image.name, image.sha256 or (spec.image.sha256), image.guest, image.cmdline),
         vcpus=said(spec.vcpus),
         memory_bytes=said(spec.memory),
@@ -44,26 +48,15 @@ def resolve(job: Effective, normal: NormalForm, site: Site, report: Report) -> J
         root_disk_bytes=said(said(spec.root_disk).size),
         root_disk_in_ram=said(spec.root_disk).backing == "ram",
         devices=tuple(DeviceRequest(device.name, device.count or 1) for device in spec.devices or ()),
+        disks=disks,
         mounts=mounts,
+        setup=site.setup,
         network=network,
         boot_timeout_s=said(said(spec.timeouts).boot),
         grace_s=said(said(spec.timeouts).grace),
         allow_degraded=tuple(sorted(set(spec.allow_degraded or ()))),
         hypervisor=site.hypervisor,
         policy_digest=site.policy.digest,
-    )
-
-
-def _batch(spec: JobSpec) -> BatchRequest:
-    batch = said(spec.batch)
-    return BatchRequest(
-        nodes=said(batch.nodes),
-        exclusive=bool(batch.exclusive),
-        walltime_s=said(batch.walltime),
-        queue=batch.queue,
-        account=batch.account,
-        output=batch.output,
-        join=said(batch.join),
     )
 
 
@@ -138,12 +131,3 @@ def _check_times(job: Effective, normal: NormalForm, report: Report) -> None:
     )
     hint = "raise batch.walltime, or lower timeouts.boot and timeouts.grace"
     report.add(Code.TIME_ORDER, message, place, help=hint)
-
-
-def _network(spec: JobSpec, normal: NormalForm, site: Site, report: Report) -> str:
-    name = said(said(spec.network).name)
-    if name not in site.networks:
-        meant = near_miss(name, site.networks)
-        hint = f"write `{meant}`" if meant else f"the site `{site.name}` has {', '.join(sorted(site.networks))}"
-        report.add(Code.UNKNOWN_NETWORK, f"there is no network `{name}`", normal.at(("network", "name")), help=hint)
-    return name

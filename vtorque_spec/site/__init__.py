@@ -12,17 +12,18 @@ from pydantic import BaseModel
 from vtorque_spec import data
 from vtorque_spec.diagnostics import Code, Diagnostic, Report, Span
 from vtorque_spec.document import Document, read
-from vtorque_spec.plan import Flavour
+from vtorque_spec.plan import Flavour, GuestSetup
 from vtorque_spec.site.facts import check_facts
+from vtorque_spec.site.guest import read_setup
 from vtorque_spec.site.model import (
     CatalogueImage,
     NodeClass,
     SiteFile,
     SiteIocm,
     SiteMount,
-    SiteNetwork,
     SiteQueue,
 )
+from vtorque_spec.site.network import SiteNetwork
 from vtorque_spec.site.policy_files import PolicyFiles, read_policy
 from vtorque_spec.spec.parse import parse_as
 
@@ -39,12 +40,16 @@ class Site:
     batch: Flavour
     hypervisor: Literal["any", "kvm", "emulation"]
     min_uid: int
+    node_fault: Literal["offline", "none"]
+    when_changed: Literal["run", "refuse"]
+    hook_limit_s: int | None
     node_classes: Mapping[str, NodeClass]
     queues: Mapping[str, SiteQueue]
     iocm: SiteIocm | None
     mounts: Mapping[str, SiteMount]
     networks: Mapping[str, SiteNetwork]
     images: Mapping[str, CatalogueImage]
+    setup: GuestSetup
     policy: PolicyFiles
 
     def reachable(self, queue: str | None) -> tuple[str, ...]:
@@ -69,6 +74,7 @@ class Files:
     facts: SiteFile
     document: Document
     images: tuple[tuple[CatalogueImage, Document], ...]
+    setup: GuestSetup
     policy: PolicyFiles
 
 
@@ -79,8 +85,10 @@ def load_site(directory: Path | None, report: Report) -> Site | None:
         return None
     facts = files.facts
     return Site(
-        facts.name, facts.batch, facts.hypervisor, facts.min_uid, facts.node_classes, facts.queues or {}, facts.iocm,
-        facts.mounts, facts.networks, {image.name: image for image, _ in files.images}, files.policy,
+        facts.name, facts.batch, facts.hypervisor, facts.min_uid, facts.node_fault or "none",
+        facts.when_changed or "run", facts.hook_limit,
+        facts.node_classes, facts.queues or {}, facts.iocm, facts.mounts, facts.networks,
+        {image.name: image for image, _ in files.images}, files.setup, files.policy,
     )  # fmt: skip
 
 
@@ -99,11 +107,12 @@ def read_files(root: Path, report: Report) -> Files | None:
     site = _read_as(SiteFile, root / "site.yaml", report)
     if site is not None:
         check_facts(*site, report)
+    setup = GuestSetup("none", None, None) if site is None else read_setup(*site, root, report)
     images = [_read_image(path, root, report) for path in sorted((root / "images").glob("*.yaml"))]
     policy = policy_of(root, report)
     if site is None or len(report.items) > before:
         return None
-    return Files(*site, tuple(image for image in images if image is not None), policy)
+    return Files(*site, tuple(image for image in images if image is not None), setup, policy)
 
 
 def shown(path: Path) -> str:

@@ -49,6 +49,10 @@ def _check_facts(files: Files, report: Report) -> None:
     for (name, one), (later, other) in combinations(facts.mounts.items(), 2):
         _check_mounts((name, one), (later, other), document, report)
     _check_networks(facts, document, report)
+    if any(said.addresses for said in facts.networks.values()):
+        from vtorque_spec.site.address_tables import check_tables
+
+        check_tables(facts, document, report)
     _check_images(files, report)
 
 

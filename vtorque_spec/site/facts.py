@@ -17,6 +17,18 @@ _PROPERTY = {
 """Batch system -> what its request can carry for a kind of node: `nodes=1:ppn=8:WORD`, `select=1:WORD`, `-C WORD`."""
 
 
+_NUMBER = "[1-9][0-9]{0,9}"
+_NFS_OPTION = (
+    r"(nfs)?vers=(3|4|4\.[0-2])|proto=(tcp|rdma)|sec=(sys|krb5|krb5i|krb5p)|lookupcache=(all|none|positive)"
+    rf"|(port|rsize|wsize|timeo|retrans|nconnect|actimeo)={_NUMBER}"
+    r"|hard|soft|softerr|(no)?ac|(no)?cto|(no)?lock|(no)?resvport|(no)?(rel)?atime|nodiratime|noexec"
+)
+"""Those of nfs(5) that neither undo nosuid and nodev nor name another file, server or user."""
+_NFS_HINT = (
+    "leave it out; allowed are vers, proto, sec, port, rsize, wsize, timeo, retrans, hard, soft, noatime and others"
+)
+
+
 def check_facts(facts: SiteFile, document: Document, report: Report) -> None:
     """Check `site.yaml` by itself; `document` is its text."""
     if not facts.node_classes:
@@ -31,6 +43,7 @@ def check_facts(facts: SiteFile, document: Document, report: Report) -> None:
     _check_queues(facts, document, report)
     _check_nics(facts, document, report)
     _check_targets(facts, document, report)
+    _check_sources(facts, document, report)
 
 
 def _check_properties(facts: SiteFile, document: Document, report: Report) -> None:
@@ -79,3 +92,22 @@ def _check_targets(facts: SiteFile, document: Document, report: Report) -> None:
             message = f"the mount `{name}` at {mount.target} would hide the guest's own {own}"
             place = document.span(("mounts", name, "target"))
             report.add(Code.SITE_TARGET, message, place, help="mount it elsewhere, as in /data")
+
+
+def _check_sources(facts: SiteFile, document: Document, report: Report) -> None:
+    for name, mount in facts.mounts.items():
+        kind, place = mount.type or "virtiofs", document.span(("mounts", name, "source"))
+        if (":" in mount.source) != (kind == "nfs"):
+            found = f"names a server: {mount.source}" if kind != "nfs" else f"names no server: {mount.source}"
+            hint = "write `type: nfs`, or a directory of the nodes" if kind != "nfs" else "write SERVER:/PATH"
+            report.add(Code.MOUNT_SOURCE, f"the {kind} mount `{name}` {found}", place, help=hint)
+        if kind == "9p" and mount.mode == "rw":
+            message = f"jobs may write to `{name}` by 9p, where what they write would not be theirs"
+            place = document.span(("mounts", name, "mode"))
+            report.add(Code.WRITABLE_9P, message, place, help="write `mode: ro`, or `type: virtiofs`")
+        for index, option in enumerate(mount.options or ()):
+            if kind != "nfs" or not re.fullmatch(_NFS_OPTION, option):
+                why = "is not one that a site may set" if kind == "nfs" else f"is for nfs, and this is {kind}"
+                place = document.span(("mounts", name, "options", index))
+                hint = _NFS_HINT if kind == "nfs" else "leave `options` out"
+                report.add(Code.MOUNT_OPTION, f"the option {option} of the mount `{name}` {why}", place, help=hint)

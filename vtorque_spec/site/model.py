@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from vtorque_spec.site.cpus import CpuList
+from vtorque_spec.site.network import NodeNames, SiteNetwork
 from vtorque_spec.site.siblings import Siblings
 from vtorque_spec.spec.base import Duration, Form, Items, Model, Name, Size, Word
 from vtorque_spec.spec.machine import Digest
@@ -18,16 +19,28 @@ HostPath = Annotated[
 ]
 """A path on the host or in the guest; `$HOME` and `$USER` are the job owner's."""
 
+MountSource = Annotated[
+    str,
+    Form(
+        r"(\$HOME|([A-Za-z0-9][A-Za-z0-9.-]{0,253}:)?(/[A-Za-z0-9_][A-Za-z0-9_.-]*)+(/\$USER)?)",
+        "a directory of the host: $HOME, or an absolute path that may end in /$USER; of nfs SERVER:/PATH",
+    ),
+]
+
+MountOption = Annotated[str, Form(r"[a-z][a-z_]*(=[A-Za-z0-9.]+)?", "an option of a mount, as in vers=4.2 and hard")]
+
+SiteText = Annotated[
+    str,
+    Form(
+        r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*){0,7}",
+        "a file of the site: its path in the directory",
+    ),
+]
+
 DiskPath = Annotated[
     str,
     Form(r"(/[A-Za-z0-9_][A-Za-z0-9_.,:+@=-]*)+", "a file of the host: an absolute path, as in /srv/images/a.qcow2"),
 ]
-
-NodeNames = Annotated[
-    str,
-    Form(r"[A-Za-z0-9\[][A-Za-z0-9_.,/\[\]-]{0,4095}", "a node set: names and ranges, as in n[001-128] or n1,n2"),
-]
-"""A node set of ClusterShell without groups and operators, which mean something else on each machine."""
 
 KernelArguments = Annotated[
     str, Form(r"[\x21-\x7e]+( [\x21-\x7e]+)*", "kernel arguments: printable ASCII, one space between two")
@@ -127,17 +140,35 @@ class NodeClass(Model):
 
 
 class SiteMount(Model):
-    """A directory of the nodes that jobs may mount by name (virtiofs)."""
+    """A file system that jobs may mount by name."""
 
-    source: HostPath = Field(description="directory on the node")
+    type: Literal["virtiofs", "9p", "nfs"] | None = Field(
+        None, description="how a guest comes to it: through its node (virtiofs, 9p) or by itself; virtiofs if absent"
+    )
+    source: MountSource = Field(description="directory on the node; of nfs SERVER:/PATH")
     target: HostPath = Field(description="where a guest mounts it unless the job says otherwise")
     mode: Literal["ro", "rw"] = Field(description="rw lets a job ask for either, ro for read-only alone")
+    options: Items[MountOption] | None = Field(None, description="options of an nfs mount, beside nosuid and nodev")
+    allow_suid: bool | None = Field(
+        None,
+        description="whether jobs may write to it though the node honours set-uid and device files there; no if absent",
+    )
 
 
-class SiteNetwork(Model):
-    """A network that jobs may name."""
+class GuestHooks(Model):
+    """Programs of the site that run in every guest as its root."""
 
-    kind: Literal["isolated"] = Field(description="isolated: host and guest reach each other and nothing else")
+    boot: SiteText | None = Field(None, description="runs before the job may come; when it fails, so does the boot")
+    shutdown: SiteText | None = Field(None, description="runs before a guest that was ready is ended")
+
+
+class SiteGuest(Model):
+    """What the site does in every guest."""
+
+    updates: Literal["none", "security"] | None = Field(
+        None, description="security: the guest installs security updates before the job; none if absent"
+    )
+    hooks: GuestHooks | None = Field(None, description="programs of the site, run as the guest's root")
 
 
 class SiteQueue(Model):
@@ -178,6 +209,14 @@ class SiteFile(Model):
     hypervisor: Literal["any", "kvm", "emulation"] = Field(description="what the nodes' guests run on")
     min_uid: Annotated[int, Field(ge=1)] = Field(description="users below have no jobs")
     hook_limit: Duration | None = Field(None, description="what the batch system gives a hook (Torque: $prologalarm)")
+    when_changed: Literal["run", "refuse"] | None = Field(
+        None,
+        description="what becomes of a job that was compiled by other facts or rules than the node's; run if absent",
+    )
+    node_fault: Literal["offline", "none"] | None = Field(
+        None,
+        description="what becomes of a node that is proven broken: the batch system gets it out of service, or nothing",
+    )
     timeouts: PhaseTimeouts | None = Field(None, description="limits of the phases of a boot")
     node_classes: dict[Name, NodeClass] = Field(
         description="the kinds of nodes", json_schema_extra={"minProperties": 1}
@@ -186,7 +225,8 @@ class SiteFile(Model):
         None, description="the queues; if absent, each reaches all node classes"
     )
     iocm: SiteIocm | None = Field(None, description="how I/O cores are served; by libvirt if absent")
-    mounts: dict[Name, SiteMount] = Field(description="directories that jobs may mount")
+    guest: SiteGuest | None = Field(None, description="what the site does in every guest")
+    mounts: dict[Name, SiteMount] = Field(description="file systems that jobs may mount")
     networks: dict[Name, SiteNetwork] = Field(description="networks that jobs may name")
 
 
@@ -199,6 +239,9 @@ class CatalogueImage(Model):
     arch: Literal["x86_64"] = Field(description="processor architecture")
     tags: Items[Name] | None = Field(
         None, description="words that policies choose images by, as in `imageIn: [tag=cfd]`"
+    )
+    capabilities: Items[Literal["virtiofs", "9p", "nfs", "mpi"]] | None = Field(
+        None, description="what is in it: the file systems that it mounts, launchers of MPI; [virtiofs] if absent"
     )
     path: DiskPath | None = Field(None, description="its disk on the nodes, where it is not in the image store")
     recipe: Name | None = Field(None, description="the shipped recipe that builds it")

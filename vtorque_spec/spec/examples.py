@@ -13,7 +13,7 @@ _TEXTS: dict[str, Any] = {
     "batch.queue": "batch",
     "batch.account": "my-project",
     "batch.array": "0-9%4",
-    "batch.depends.*.*": "123.server",
+    "batch.depends.*.*": "123",
     "batch.output": "cavity.out",
     "batch.features.*": "ib",
     "batch.mail.to.*": "me@example.org",

@@ -25,7 +25,7 @@ RENAMED: Mapping[str, str] = {
 ELSEWHERE: Mapping[str, str] = {
     **{name: f"write `batch: {{{name}: ...}}`" for name in Batch.model_fields},
     "arch": "remove it: it follows from the image",
-    "disk": "write `disks: [{name: scratch, size: 50GiB}]`",
+    "disk": "write `disks: [{name: scratch, size: 50GiB, mount: /data}]`",
     "distro": "remove it: it follows from the image",
     "fs_type": "write `root_disk: {backing: shared}`, or `local` or `ram`",
     "iocm_max_cores": "write `iocm: {max_cores: ...}`",

@@ -117,12 +117,14 @@ class RootDisk(Model):
 
 
 class Disk(Model):
-    """A further disk."""
+    """A further disk: empty at first, the owner's, gone with the job."""
 
     name: Name = Field(description="name of the disk")
-    size: Size | None = Field(None, description="size that the guest sees")
-    mount: GuestPath | None = Field(None, description="where the guest mounts it")
-    attach: Literal["first", "all"] | None = Field(None, description="to the first VM of the job, or to all")
+    size: Size = Field(description="size that the guest sees")
+    mount: GuestPath = Field(description="where the guest mounts it")
+    attach: Literal["first", "all"] | None = Field(
+        None, description="to the first VM of the job, or to all; the first if absent"
+    )
     persist: Name | None = Field(None, description="a volume that outlives the job")
 
 

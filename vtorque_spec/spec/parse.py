@@ -142,6 +142,8 @@ def _translate(item: Any, model: type[BaseModel], document: Document, report: Re
         why = "which is too large" if isinstance(written, str) else f"{words} {context[member]} is allowed"
         report.add(Code.OUT_OF_RANGE, f"`{shown}` is {written}, {why}", span)
     elif kind == "too_short":
+        if item["input"]:  # its items are wrong, and that is told
+            return
         report.add(Code.BAD_LENGTH, f"`{shown}` is an empty list", span, help="write one item at least")
     else:
         report.add(Code.BAD_FORMAT, f"`{shown}`: {item['msg'].lower()}", span)

@@ -3,6 +3,7 @@
 The format: https://libvirt.org/formatdomain.html, as libvirt 9.0 reads it.
 """
 
+from collections.abc import Iterator
 from xml.etree.ElementTree import Element
 
 from vtorque_compilers.domain import cpu, devices, memory
@@ -10,6 +11,9 @@ from vtorque_compilers.domain.xml import element, to_text
 from vtorque_spec.plan import Artifact, LinuxGuest, Machine, UserNic
 
 QEMU_NAMESPACE = "http://libvirt.org/schemas/domain/qemu/1.0"
+
+TRANSLATED_MIB = 128
+"""Half of what a job claims for QEMU beside each guest's memory."""
 
 
 def compile_domain(guest: LinuxGuest) -> Artifact:
@@ -30,6 +34,7 @@ def domain(machine: Machine) -> Element:
         *cpu.iothreads(machine.pins),
         *cpu.cputune(machine.pins),
         *memory.numatune(machine.memory),
+        *resource(machine),
         boot(machine),
         features(machine),
         cpu.cpu(machine),
@@ -42,10 +47,21 @@ def domain(machine: Machine) -> Element:
     )
 
 
+def resource(machine: Machine) -> Iterator[Element]:
+    """`<resource>`: the partition that caps all guests of the job together; the runtime makes it, libvirt does not."""
+    if machine.partition is not None:
+        yield element("resource", element("partition", f"/machine/{machine.partition}"))
+
+
 def features(machine: Machine) -> Element:
-    """`<features>`; an IOMMU that remaps interrupts needs QEMU's own I/O APIC."""
-    ioapic = [element("ioapic", driver="qemu")] if devices.needs_iommu(machine) else []
-    return element("features", element("acpi"), element("apic"), *ioapic)
+    """`<features>`; an IOMMU that remaps interrupts needs QEMU's own I/O APIC.
+
+    An emulator keeps translated code: up to 1 GiB, if it is not told less, which is not in the job's memory.
+    """
+    more = [element("ioapic", driver="qemu")] if devices.needs_iommu(machine) else []
+    if machine.virt == "qemu":
+        more.append(element("tcg", element("tb-cache", str(TRANSLATED_MIB * 1024), unit="KiB")))
+    return element("features", element("acpi"), element("apic"), *more)
 
 
 def boot(machine: Machine) -> Element:

@@ -5,7 +5,7 @@ from xml.etree.ElementTree import Element
 
 from vtorque_compilers.domain.xml import element
 from vtorque_spec.fault import Fault
-from vtorque_spec.plan import BridgeNic, Disk, Filesystem, Machine, UserNic
+from vtorque_spec.plan import Disk, Filesystem, Machine, TapNic, UserNic
 
 GUEST_AGENT_CHANNEL = "org.qemu.guest_agent.0"
 
@@ -21,7 +21,7 @@ def devices(machine: Machine) -> Element:
         "devices",
         *(disk(item) for item in machine.disks),
         element("controller", type="usb", model="none"),
-        *(filesystem(item) for item in machine.filesystems),
+        *(filesystem(item) for item in machine.filesystems if item.kind != "nfs"),
         *interface(machine),
         serial(machine.console_log),
         guest_agent(),
@@ -38,10 +38,10 @@ def disk(disk: Disk) -> Element:
         driver["iothread"] = str(disk.iothread)
     if disk.queues is not None:
         driver["queues"] = str(disk.queues)
-    if disk.backing is not None:
-        # An overlay lives as long as its guest: what a crash of the host would lose is thrown away anyhow, so the
-        # guest need not wait for flushes, and freed blocks go back to the spool.
-        driver |= {"cache": "unsafe", "discard": "unmap"}
+    if not disk.read_only:
+        # It lives as long as its guest: what a crash of the host would lose is thrown away anyhow, so the guest need
+        # not wait for flushes. An overlay's freed blocks go back to the spool; a further disk keeps what was set aside.
+        driver |= {"cache": "unsafe"} | ({"discard": "unmap"} if disk.backing is not None else {})
     return element(
         "disk",
         element("driver", **driver),
@@ -74,44 +74,60 @@ def backing_store(disk: Disk) -> Element:
 
 
 def filesystem(filesystem: Filesystem) -> Element:
-    """`<filesystem>` by virtiofs, owners and modes kept.
+    """`<filesystem>`, owners and modes as they are on the host.
 
-    A read-only one looks the same: libvirt 9.0 refuses `<readonly/>` here ("virtiofs does not yet support read-only
-    mode"). The guest mounts it read-only; who wants the host to hold it so gives a read-only bind mount as the source.
+    A read-only one by virtiofs looks the same as any: libvirt 9.0 refuses `<readonly/>` here ("virtiofs does not yet
+    support read-only mode"). What the runtime binds to its `path` is read-only then. 9p is served by QEMU itself, which
+    is no root: it passes owners on, but reads only what everybody may.
     """
+    by_9p = filesystem.kind == "9p"
     return element(
         "filesystem",
-        element("driver", type="virtiofs"),
-        element("source", dir=filesystem.source),
+        element("driver", type="path" if by_9p else "virtiofs"),
+        element("source", dir=filesystem.path),
         element("target", dir=filesystem.tag),
+        *([element("readonly")] if by_9p else []),
         type="mount",
         accessmode="passthrough",
+        **({"multidevs": "remap"} if by_9p else {}),
     )
 
 
 def interface(machine: Machine) -> Iterator[Element]:
-    """`<interface>` on a libvirt network; a card on QEMU's user-mode network is on QEMU's command line instead.
+    """`<interface>` on a bridge; a card on QEMU's user-mode network is on QEMU's command line instead.
 
     Its driver has no name: libvirt takes the kernel's (vhost) where there is one, and QEMU itself where there is none.
     """
-    if isinstance(machine.nic, BridgeNic):
+    card = machine.nic
+    if isinstance(card, TapNic):
         yield element(
             "interface",
-            element("mac", address=machine.nic.mac),
-            element("source", network=machine.nic.network),
+            element("mac", address=card.mac),
+            element("source", **{card.kind: card.source}),
             element("model", type="virtio"),
             *([element("driver", queues=str(machine.nic_queues))] if machine.nic_queues > 1 else []),
-            type="network",
+            *filterref(card),
+            type=card.kind,
         )
 
 
-def qemu_commandline(nic: BridgeNic | UserNic) -> Iterator[Element]:
+def filterref(card: TapNic) -> Iterator[Element]:
+    """`<filterref>`: the filter, and the address that it leaves the guest; libvirt adds the MAC.
+
+    https://libvirt.org/formatnwfilter.html#usage-of-variables-in-filters
+    """
+    if card.filter is not None:
+        yield element("filterref", element("parameter", name="IP", value=card.address), filter=card.filter)
+
+
+def qemu_commandline(nic: TapNic | UserNic) -> Iterator[Element]:
     """`<qemu:commandline>`: libvirt's own user-mode network forwards no port in 9.0.
 
     https://libvirt.org/drvqemu.html#pass-through-of-arbitrary-qemu-commands
     """
     if isinstance(nic, UserNic):
-        netdev = f"user,id=user0,restrict=on,ipv6=off,hostfwd=tcp:127.0.0.1:{nic.forward_port}-:22"
+        restrict = "on" if nic.restricted else "off"
+        netdev = f"user,id=user0,restrict={restrict},ipv6=off,hostfwd=tcp:127.0.0.1:{nic.forward_port}-:22"
         mac = nic.mac.replace(",", ",,")  # QEMU's quoting of a comma in an option's value
         device = f"virtio-net-pci,netdev=user0,mac={mac},bus=pcie.0,addr={USER_NIC_SLOT}"
         arguments = ("-netdev", netdev, "-device", device)

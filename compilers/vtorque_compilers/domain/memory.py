@@ -35,7 +35,8 @@ def memory_backing(machine: Machine) -> Iterator[Element]:
         children.append(element("hugepages", page(memory, memory.page_bytes)))
     if memory.locked:
         children.append(element("locked"))
-    if machine.filesystems or memory.page_bytes is not None:
+    shared = any(item.kind == "virtiofs" for item in machine.filesystems)
+    if shared or memory.page_bytes is not None:
         children += [element("source", type="memfd"), element("access", mode="shared")]
     if children:
         yield element("memoryBacking", *children)

@@ -5,8 +5,9 @@ The format: https://cloudinit.readthedocs.io/en/latest/reference/datasources/noc
 
 from vtorque_compilers.seed.carried import check
 from vtorque_compilers.seed.cloud_config import user_data
+from vtorque_compilers.seed.network import network_config
 from vtorque_compilers.seed.yaml11 import to_yaml
-from vtorque_spec.plan import Artifact, BridgeNic, LinuxGuest, UserNic
+from vtorque_spec.plan import Artifact, LinuxGuest
 
 
 def compile_seed(guest: LinuxGuest) -> tuple[Artifact, ...]:
@@ -23,15 +24,3 @@ def compile_seed(guest: LinuxGuest) -> tuple[Artifact, ...]:
         Artifact(f"{folder}/meta-data", to_yaml(meta_data)),
         Artifact(f"{folder}/network-config", to_yaml(network_config(guest.machine.nic))),
     )
-
-
-def network_config(nic: BridgeNic | UserNic) -> dict[str, object]:
-    """Return the one card's settings (version 2): its fixed address without a gateway, or what QEMU's DHCP gives.
-
-    https://cloudinit.readthedocs.io/en/latest/reference/network-config-format-v2.html
-    """
-    addressing: dict[str, object] = {"dhcp4": True}
-    if isinstance(nic, BridgeNic):
-        addressing = {"dhcp4": False, "addresses": [f"{nic.address}/{nic.prefix}"]}
-    card = {"match": {"macaddress": nic.mac.lower()}, **addressing, "dhcp6": False, "accept-ra": False}
-    return {"version": 2, "ethernets": {"nic0": card}}

@@ -3,35 +3,80 @@
 Module order that this counts on: bootcmd, write_files, mounts, users-groups, ssh, (sshd comes up,) runcmd.
 """
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from vtorque_compilers.seed.carried import NAME
-from vtorque_spec.plan import Filesystem, Group, LinuxGuest, Login
+from vtorque_compilers.seed.network import hosts, services
+from vtorque_spec.plan import DataDisk, Filesystem, Group, GuestSetup, JobVm, LinuxGuest, Login
 
 SSHD_CONFIG = "/etc/ssh/sshd_config.d/00-vtorque.conf"
 """Sorts first: of several values sshd takes the first."""
 
+SSH_CONFIG = "/etc/ssh/ssh_config.d/00-vtorque.conf"
 KEYS = "/etc/ssh/vtorque"
+KNOWN_HOSTS = "/etc/ssh/vtorque_known_hosts"
+CERTIFICATE = "/etc/ssh/ssh_host_ed25519_key-cert.pub"
 
-_TEXTS = {name: Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("prepare.sh", "finish.sh")}
+PROGRAMS = "/etc/vtorque"
+"""What the site runs in the guest."""
+
+_KIND_OPTIONS = {"virtiofs": (), "9p": ("trans=virtio", "version=9p2000.L", "msize=262144"), "nfs": ("_netdev",)}
+
+_SCRIPTS = ("prepare.sh", "network.sh", "finish.sh", "updates.sh")
+_TEXTS = {name: Path(__file__).with_name(name).read_text(encoding="utf-8") for name in _SCRIPTS}
 """Read when this module is loaded: later the process may have become a user who cannot read this directory."""
 
 
 def user_data(guest: LinuxGuest) -> dict[str, object]:
     """Return the cloud-config; nothing of the user's own text is in it."""
-    mounts = [mount(filesystem) for filesystem in sorted(guest.machine.filesystems, key=lambda item: item.target)]
+    mounts = [mount(filesystem) for filesystem in guest.machine.filesystems] + [
+        mount_disk(disk) for disk in guest.disks
+    ]
+    mounts.sort(key=lambda line: line[1])
     return {
-        "bootcmd": [prepare(guest)],
+        "bootcmd": [prepare(guest), _script("network.sh", *services(guest.machine.nic))],
         "write_files": [
-            {"path": SSHD_CONFIG, "permissions": "0644", "content": sshd_config()},
-            {"path": f"{KEYS}/{guest.login.user}", "permissions": "0644", "content": guest.login.public_key + "\n"},
+            *files(guest),
+            {"path": "/etc/hosts", "permissions": "0644", "append": True, "content": hosts(guest)},
         ],
+        "manage_etc_hosts": False,
         **({"mounts": mounts} if mounts else {}),
         "users": [user(guest.login)],
         "ssh_deletekeys": False,
         "ssh_keys": {"ed25519_private": guest.host_key.private, "ed25519_public": guest.host_key.public},
         "runcmd": [finish(guest)],
     }
+
+
+def files(guest: LinuxGuest) -> list[dict[str, object]]:
+    """`write_files`: how the user comes in, and from here into the job's other guests.
+
+    All are root's, for the user is not there yet; finish.sh hands over the one that is the user's.
+    """
+    user, keys = guest.login.user, guest.keys
+    return [
+        {"path": path, "permissions": mode, "content": content}
+        for path, mode, content in (
+            (SSHD_CONFIG, "0644", sshd_config()),
+            (CERTIFICATE, "0644", guest.host_key.certificate + "\n"),
+            (f"{KEYS}/{user}", "0644", _lines(keys.public_keys)),
+            (f"{KEYS}/{user}.key", "0600", keys.login_key),
+            (KNOWN_HOSTS, "0644", _lines(keys.authorities)),
+            (SSH_CONFIG, "0644", ssh_config(guest.vms)),
+            *((f"{PROGRAMS}/{name}", "0700", text) for name, text in programs(guest.setup)),
+        )
+    ]
+
+
+def programs(setup: GuestSetup) -> Iterator[tuple[str, str]]:
+    """The site's own part, run by the guest's root: finish.sh runs updates and `boot`, the guest agent `shutdown`."""
+    if setup.updates == "security":
+        yield "updates", _TEXTS["updates.sh"]
+    if setup.boot is not None:
+        yield "boot", setup.boot
+    if setup.shutdown is not None:
+        yield "shutdown", setup.shutdown
 
 
 def prepare(guest: LinuxGuest) -> list[str]:
@@ -44,7 +89,7 @@ def prepare(guest: LinuxGuest) -> list[str]:
 def finish(guest: LinuxGuest) -> list[str]:
     """`runcmd`: proof that the boot is complete, for the host to read."""
     gids = "".join(f"{gid} " for gid in sorted({group.gid for group in guest.login.groups}))
-    targets = [filesystem.target for filesystem in guest.machine.filesystems]
+    targets = [item.target for item in guest.machine.filesystems] + [disk.mount for disk in guest.disks]
     return _script("finish.sh", guest.nonce, guest.login.user, str(guest.login.uid), gids, *targets)
 
 
@@ -56,7 +101,14 @@ def guest_name(group: Group) -> str:
 def mount(filesystem: Filesystem) -> list[str]:
     """One line of fstab. Nothing in a share makes root or a device; `nofail`: finish.sh says what is missing."""
     mode = "ro" if filesystem.read_only else "rw"
-    return [filesystem.tag, filesystem.target, "virtiofs", f"{mode},nosuid,nodev,nofail", "0", "0"]
+    source = filesystem.source if filesystem.kind == "nfs" else filesystem.tag
+    options = ",".join((mode, "nosuid,nodev,nofail", *_KIND_OPTIONS[filesystem.kind], *filesystem.options))
+    return [source, filesystem.target, filesystem.kind, options, "0", "0"]
+
+
+def mount_disk(disk: DataDisk) -> list[str]:
+    """One line of fstab, for a further disk. The host made its file system; the link is udev's, by the serial."""
+    return [f"/dev/disk/by-id/virtio-{disk.target}", disk.mount, "ext4", "rw,nosuid,nodev,nofail", "0", "0"]
 
 
 def user(login: Login) -> dict[str, object]:
@@ -81,10 +133,28 @@ def sshd_config() -> str:
     """Keys are root's to give, and nothing but a key opens the guest."""
     return (
         f"AuthorizedKeysFile {KEYS}/%u\n"
+        f"HostCertificate {CERTIFICATE}\n"
         "PasswordAuthentication no\n"
         "KbdInteractiveAuthentication no\n"
         "PermitRootLogin no\n"
     )
+
+
+def ssh_config(vms: Sequence[JobVm]) -> str:
+    """The client's part, for the guests of the job alone: what the user has for other hosts stays as it is."""
+    return (
+        f"Host {' '.join(name for vm in vms for name in vm.names)}\n"
+        f"    IdentityFile {KEYS}/%u.key\n"
+        "    IdentitiesOnly yes\n"
+        f"    GlobalKnownHostsFile {KNOWN_HOSTS}\n"
+        "    UserKnownHostsFile /dev/null\n"
+        "    StrictHostKeyChecking yes\n"
+        "    UpdateHostKeys no\n"
+    )
+
+
+def _lines(texts: Sequence[str]) -> str:
+    return "".join(f"{text}\n" for text in texts)
 
 
 def _script(name: str, *arguments: str) -> list[str]:

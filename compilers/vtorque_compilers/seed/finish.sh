@@ -17,6 +17,20 @@ if [ "$(id -u "$user")" != "$uid" ] || [ "$(id -G "$user" | tr ' ' '\n' | sort -
     exit 1
 fi
 
+# The key to the job's other guests: ssh takes it from the user alone.
+chown "$uid:$(id -g "$user")" "/etc/ssh/vtorque/$user.key"
+
+# What the site runs here (cloud_config.programs): nothing that fails is passed over.
+site() {
+    [ -x "/etc/vtorque/$2" ] || return 0
+    phase "$1"
+    code=0
+    "/etc/vtorque/$2" </dev/null >>/dev/console 2>&1 || code=$?
+    [ "$code" = 0 ] || { phase "$1-failed" "$code" && exit 1; }
+}
+site updates updates
+site hooks boot
+
 mkdir -p /run/vtorque
 install -d -m 0700 -o "$uid" -g "$(id -g "$user")" /run/vtorque/job
 {

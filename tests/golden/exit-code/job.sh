@@ -4,7 +4,7 @@
 #PBS -l walltime=01:00:00
 #PBS -l nodes=1:ppn=1
 #PBS -l mem=1342177280b
-#PBS -v BEOWULF_JOB_MAP=VT1.eyJqb2IiOnsiYXBpVmVyc2lvbiI6InZ0b3JxdWUvdjEiLCJpbWFnZSI6eyJuYW1lIjoiZGViaWFuLTEyIn0sIm5hbWUiOiJleGl0LWNvZGUifSwiam9iX3BsYW5fZGlnZXN0Ijoic2hhMjU2OjM0M2E4MWJiZGQ4Y2U5NTBmNDI0ZjI1YjMxNjk4NzNhMWI0MzVlM2ExMzMyZWM3MDg4MmNmNGY3YmNlNDJjNjciLCJwb2xpY3lfZGlnZXN0Ijoic2hhMjU2OjhkZTA1ZmFhODE4ZDYyMTI4MGFlYWUxYzJlZDFiMjc5YzZhM2YzOTAxNjIzMTIzYjBmYzU5YmFkOTA2Nzg3YTUifQ==
+#PBS -v BEOWULF_JOB_MAP=VT1.eyJqb2IiOnsiYXBpVmVyc2lvbiI6InZ0b3JxdWUvdjEiLCJpbWFnZSI6eyJuYW1lIjoiZGViaWFuLTEyIn0sIm5hbWUiOiJleGl0LWNvZGUifSwiam9iX3BsYW5fZGlnZXN0Ijoic2hhMjU2OjcxZjYzNzJiY2QyZGE2ZTZiN2YyMGViMTJkYmM1NGRkMTNiNTc2MmVhYmMyY2MxYmUyZjkyMDdiZmE4NzlhM2UiLCJwb2xpY3lfZGlnZXN0Ijoic2hhMjU2OjUxMzY1Y2RkOTQ4ZTQwMGQzZDYwZDQ0YTBiN2E3ZDhjMmNiNTJlYzJjNGIwNThkZWQ4OGUzY2VlOTAxMmFkZjkifQ==
 #
 # The job, for people to read; the machines read what is encoded above and below.
 # | # The job's own exit code comes back: `vtorque run` exits with 7.
@@ -15,7 +15,7 @@
 # |   echo "this goes to standard output"
 # |   echo "this goes to standard error" >&2
 # |   exit 7
-exec vtorque-runtime job <<'VTORQUE-USER-PART'
+exec vtorque-runtime job torque <<'VTORQUE-USER-PART'
 VTU1.eyJlbnYiOltdLCJlcGlsb2d1ZSI6bnVsbCwicHJvbG9ndWUiOm51bGwsInJ1biI6eyJhcmd
 zIjpbXSwidGV4dCI6ImVjaG8gXCJ0aGlzIGdvZXMgdG8gc3RhbmRhcmQgb3V0cHV0XCJcbmVjaG8
 gXCJ0aGlzIGdvZXMgdG8gc3RhbmRhcmQgZXJyb3JcIiA+JjJcbmV4aXQgN1xuIn0sInZlcnNpb24

@@ -4,7 +4,7 @@
 #PBS -l walltime=01:00:00
 #PBS -l nodes=1:ppn=1
 #PBS -l mem=1342177280b
-#PBS -v BEOWULF_JOB_MAP=VT1.eyJqb2IiOnsiYXBpVmVyc2lvbiI6InZ0b3JxdWUvdjEiLCJpbWFnZSI6eyJuYW1lIjoiZGViaWFuLTEyIn0sIm5hbWUiOiJoZWxsbyJ9LCJqb2JfcGxhbl9kaWdlc3QiOiJzaGEyNTY6YTk4Y2FmZDA4YWViMmRkMjIxOWY5YWQzNzA0ZDg3OTJlNzc3OGU1OTAyMjNiYzBjZDRlM2YyMzNkNDZmMjQ4MCIsInBvbGljeV9kaWdlc3QiOiJzaGEyNTY6OGRlMDVmYWE4MThkNjIxMjgwYWVhZTFjMmVkMWIyNzljNmEzZjM5MDE2MjMxMjNiMGZjNTliYWQ5MDY3ODdhNSJ9
+#PBS -v BEOWULF_JOB_MAP=VT1.eyJqb2IiOnsiYXBpVmVyc2lvbiI6InZ0b3JxdWUvdjEiLCJpbWFnZSI6eyJuYW1lIjoiZGViaWFuLTEyIn0sIm5hbWUiOiJoZWxsbyJ9LCJqb2JfcGxhbl9kaWdlc3QiOiJzaGEyNTY6OTQ3YTgzYzFiZGZkYTg5OTdmNjg0N2Y0NjQxOTNmNzMwY2VlMzBhNGFmNzhkMDBjMzNkYTdiYjZiZmNlNmUxMyIsInBvbGljeV9kaWdlc3QiOiJzaGEyNTY6NTEzNjVjZGQ5NDhlNDAwZDNkNjBkNDRhMGI3YTdkOGMyY2I1MmVjMmM0YjA1OGRlZDg4ZTNjZWU5MDEyYWRmOSJ9
 #
 # The job, for people to read; the machines read what is encoded above and below.
 # | # The smallest job worth looking at: who and where am I, inside my own machine?
@@ -14,7 +14,7 @@
 # | run: |
 # |   echo "hello from $(hostname): $(. /etc/os-release && echo "$PRETTY_NAME"), kernel $(uname -r)"
 # |   echo "I am $(id)"
-exec vtorque-runtime job <<'VTORQUE-USER-PART'
+exec vtorque-runtime job torque <<'VTORQUE-USER-PART'
 VTU1.eyJlbnYiOltdLCJlcGlsb2d1ZSI6bnVsbCwicHJvbG9ndWUiOm51bGwsInJ1biI6eyJhcmd
 zIjpbXSwidGV4dCI6ImVjaG8gXCJoZWxsbyBmcm9tICQoaG9zdG5hbWUpOiAkKC4gL2V0Yy9vcy1
 yZWxlYXNlICYmIGVjaG8gXCIkUFJFVFRZX05BTUVcIiksIGtlcm5lbCAkKHVuYW1lIC1yKVwiXG5

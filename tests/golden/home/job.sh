@@ -4,7 +4,7 @@
 #PBS -l walltime=01:00:00
 #PBS -l nodes=1:ppn=1
 #PBS -l mem=1342177280b
-#PBS -v BEOWULF_JOB_MAP=VT1.eyJqb2IiOnsiYXBpVmVyc2lvbiI6InZ0b3JxdWUvdjEiLCJpbWFnZSI6eyJuYW1lIjoiZGViaWFuLTEyIn0sIm1vdW50cyI6W3sibmFtZSI6ImhvbWUifV0sIm5hbWUiOiJob21lIn0sImpvYl9wbGFuX2RpZ2VzdCI6InNoYTI1NjpmZmYxYTQ4ZGJlYTNhYTYzMzE0MDY1ZGNlMzU3M2VjZWM1NWRmMGMyZjA3MzNjYTFkMDRiNTBlY2Q5NDVmNmVjIiwicG9saWN5X2RpZ2VzdCI6InNoYTI1Njo4ZGUwNWZhYTgxOGQ2MjEyODBhZWFlMWMyZWQxYjI3OWM2YTNmMzkwMTYyMzEyM2IwZmM1OWJhZDkwNjc4N2E1In0=
+#PBS -v BEOWULF_JOB_MAP=VT1.eyJqb2IiOnsiYXBpVmVyc2lvbiI6InZ0b3JxdWUvdjEiLCJpbWFnZSI6eyJuYW1lIjoiZGViaWFuLTEyIn0sIm1vdW50cyI6W3sibmFtZSI6ImhvbWUifV0sIm5hbWUiOiJob21lIn0sImpvYl9wbGFuX2RpZ2VzdCI6InNoYTI1Njo2OGFkMDIzNjJlMWI4NDVjMTVmOTg4MzdhYmRmZTY0NTMzMWQzMzg4MzZhMTM0MDU0NmNmNjgyNGI5ZTliZWU5IiwicG9saWN5X2RpZ2VzdCI6InNoYTI1Njo1MTM2NWNkZDk0OGU0MDBkM2Q2MGQ0NGEwYjdhN2Q4YzJjYjUyZWMyYzRiMDU4ZGVkODhlM2NlZTkwMTJhZGY5In0=
 #
 # The job, for people to read; the machines read what is encoded above and below.
 # | # Work in the home directory of the host: the guest mounts it, files keep their owner.
@@ -15,7 +15,7 @@
 # | run: |
 # |   echo "written in the guest by $(id -un) on $(hostname)" > vtorque-was-here.txt
 # |   ls -l vtorque-was-here.txt
-exec vtorque-runtime job <<'VTORQUE-USER-PART'
+exec vtorque-runtime job torque <<'VTORQUE-USER-PART'
 VTU1.eyJlbnYiOltdLCJlcGlsb2d1ZSI6bnVsbCwicHJvbG9ndWUiOm51bGwsInJ1biI6eyJhcmd
 zIjpbXSwidGV4dCI6ImVjaG8gXCJ3cml0dGVuIGluIHRoZSBndWVzdCBieSAkKGlkIC11bikgb24
 gJChob3N0bmFtZSlcIiA+IHZ0b3JxdWUtd2FzLWhlcmUudHh0XG5scyAtbCB2dG9ycXVlLXdhcy1

@@ -4,7 +4,7 @@
 #PBS -l walltime=00:20:00
 #PBS -l nodes=1:ppn=7
 #PBS -l mem=2415919104b
-#PBS -v BEOWULF_JOB_MAP=VT1.eyJqb2IiOnsiYXBpVmVyc2lvbiI6InZ0b3JxdWUvdjEiLCJiYXRjaCI6eyJ3YWxsdGltZSI6MTIwMH0sImltYWdlIjp7Im5hbWUiOiJkZWJpYW4tMTIifSwibWVtb3J5IjoyMTQ3NDgzNjQ4LCJuYW1lIjoibWFwcGVkIiwicGlubmluZyI6eyJtYXAiOlswLDIsNCw2XSwibW9kZSI6Im1hcCJ9LCJ2Y3B1cyI6NH0sImpvYl9wbGFuX2RpZ2VzdCI6InNoYTI1Njo4ZDczOTE3MDFkZThmMWU4YzBkNDVkMTgxMDM4NjZlNjY3YTA4MTZjNTI0NWRkNGYyMDQ2OWIxY2IzZTVmMTNhIiwicG9saWN5X2RpZ2VzdCI6InNoYTI1Njo4ZGUwNWZhYTgxOGQ2MjEyODBhZWFlMWMyZWQxYjI3OWM2YTNmMzkwMTYyMzEyM2IwZmM1OWJhZDkwNjc4N2E1In0=
+#PBS -v BEOWULF_JOB_MAP=VT1.eyJqb2IiOnsiYXBpVmVyc2lvbiI6InZ0b3JxdWUvdjEiLCJiYXRjaCI6eyJ3YWxsdGltZSI6MTIwMH0sImltYWdlIjp7Im5hbWUiOiJkZWJpYW4tMTIifSwibWVtb3J5IjoyMTQ3NDgzNjQ4LCJuYW1lIjoibWFwcGVkIiwicGlubmluZyI6eyJtYXAiOlswLDIsNCw2XSwibW9kZSI6Im1hcCJ9LCJ2Y3B1cyI6NH0sImpvYl9wbGFuX2RpZ2VzdCI6InNoYTI1NjpmMTViZDc3ZjA3ZjU2MGFhNzExOWM1YzEwMmYxODU4M2M2MTI2NGE1NzMxNDc0NWI3Nzk1Y2U3YmVmN2MzZTAxIiwicG9saWN5X2RpZ2VzdCI6InNoYTI1Njo1MTM2NWNkZDk0OGU0MDBkM2Q2MGQ0NGEwYjdhN2Q4YzJjYjUyZWMyYzRiMDU4ZGVkODhlM2NlZTkwMTJhZGY5In0=
 #
 # The job, for people to read; the machines read what is encoded above and below.
 # | # Four vCPUs on every other CPU of those allotted: the map is in a file, which several jobs may share.
@@ -16,7 +16,7 @@
 # | pinning: {file: maps/every-other.yaml}
 # | batch: {walltime: "00:20:00"}
 # | run: lscpu --extended
-exec vtorque-runtime job <<'VTORQUE-USER-PART'
+exec vtorque-runtime job torque <<'VTORQUE-USER-PART'
 VTU1.eyJlbnYiOltdLCJlcGlsb2d1ZSI6bnVsbCwicHJvbG9ndWUiOm51bGwsInJ1biI6eyJhcmd
 zIjpbXSwidGV4dCI6ImxzY3B1IC0tZXh0ZW5kZWQifSwidmVyc2lvbiI6MX0=
 VTORQUE-USER-PART

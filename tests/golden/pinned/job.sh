@@ -4,7 +4,7 @@
 #PBS -l walltime=00:20:00
 #PBS -l nodes=1:ppn=2
 #PBS -l mem=1879048192b
-#PBS -v BEOWULF_JOB_MAP=VT1.eyJqb2IiOnsiYWxsb3dfZGVncmFkZWQiOlsidW5waW5uZWQiXSwiYXBpVmVyc2lvbiI6InZ0b3JxdWUvdjEiLCJiYXRjaCI6eyJ3YWxsdGltZSI6MTIwMH0sImltYWdlIjp7Im5hbWUiOiJkZWJpYW4tMTIifSwibWVtb3J5IjoxNjEwNjEyNzM2LCJuYW1lIjoicGlubmVkIiwicGlubmluZyI6eyJtYXAiOlswLDFdLCJtb2RlIjoibWFwIn0sInZjcHVzIjoyfSwiam9iX3BsYW5fZGlnZXN0Ijoic2hhMjU2OjRkNTRhNWZjMWJkNzM5ZDA1MTUzYWNjNDFhZWUxZDNhZDU5ZTdmMzU0MTVkOThiOGIxZGZhNjFiYTYzYzYxNjYiLCJwb2xpY3lfZGlnZXN0Ijoic2hhMjU2OjhkZTA1ZmFhODE4ZDYyMTI4MGFlYWUxYzJlZDFiMjc5YzZhM2YzOTAxNjIzMTIzYjBmYzU5YmFkOTA2Nzg3YTUifQ==
+#PBS -v BEOWULF_JOB_MAP=VT1.eyJqb2IiOnsiYWxsb3dfZGVncmFkZWQiOlsidW5waW5uZWQiXSwiYXBpVmVyc2lvbiI6InZ0b3JxdWUvdjEiLCJiYXRjaCI6eyJ3YWxsdGltZSI6MTIwMH0sImltYWdlIjp7Im5hbWUiOiJkZWJpYW4tMTIifSwibWVtb3J5IjoxNjEwNjEyNzM2LCJuYW1lIjoicGlubmVkIiwicGlubmluZyI6eyJtYXAiOlswLDFdLCJtb2RlIjoibWFwIn0sInZjcHVzIjoyfSwiam9iX3BsYW5fZGlnZXN0Ijoic2hhMjU2OmFjZThmMmEwMmM1OTY5YTEzOGU2ODlmNTU2ODIzZTVkZjI3MDcxMjQxN2UyMTllNDIyOTk1M2FlYjcwMDQ3NjUiLCJwb2xpY3lfZGlnZXN0Ijoic2hhMjU2OjUxMzY1Y2RkOTQ4ZTQwMGQzZDYwZDQ0YTBiN2E3ZDhjMmNiNTJlYzJjNGIwNThkZWQ4OGUzY2VlOTAxMmFkZjkifQ==
 #
 # The job, for people to read; the machines read what is encoded above and below.
 # | # Two vCPUs, each on a CPU of its own: the first and the second of those that the job was allotted.
@@ -17,7 +17,7 @@
 # | allow_degraded: [unpinned]          # run all the same where there are fewer CPUs; the run says so
 # | batch: {walltime: "00:20:00"}
 # | run: nproc && grep -m1 'model name' /proc/cpuinfo
-exec vtorque-runtime job <<'VTORQUE-USER-PART'
+exec vtorque-runtime job torque <<'VTORQUE-USER-PART'
 VTU1.eyJlbnYiOltdLCJlcGlsb2d1ZSI6bnVsbCwicHJvbG9ndWUiOm51bGwsInJ1biI6eyJhcmd
 zIjpbXSwidGV4dCI6Im5wcm9jICYmIGdyZXAgLW0xICdtb2RlbCBuYW1lJyAvcHJvYy9jcHVpbmZ
 vIn0sInZlcnNpb24iOjF9

@@ -6,7 +6,7 @@
 #PBS -j oe
 #PBS -l nodes=1:ppn=1
 #PBS -l mem=1342177280b
-#PBS -v BEOWULF_JOB_MAP=VT1.eyJqb2IiOnsiYXBpVmVyc2lvbiI6InZ0b3JxdWUvdjEiLCJiYXRjaCI6eyJqb2luIjp0cnVlLCJvdXRwdXQiOiJwcmltZXMub3V0Iiwid2FsbHRpbWUiOjkwMH0sImltYWdlIjp7Im5hbWUiOiJkZWJpYW4tMTIifSwibmFtZSI6InByaW1lcyJ9LCJqb2JfcGxhbl9kaWdlc3QiOiJzaGEyNTY6ZTNjYWY5MGEzYjQwNDlmNDVmN2U2YWZmYmE3OGMzOWU0YTc3Njg1ZmQ2MzJlNWVhNGEzYzRhNGE3N2M2NmI3ZiIsInBvbGljeV9kaWdlc3QiOiJzaGEyNTY6OGRlMDVmYWE4MThkNjIxMjgwYWVhZTFjMmVkMWIyNzljNmEzZjM5MDE2MjMxMjNiMGZjNTliYWQ5MDY3ODdhNSJ9
+#PBS -v BEOWULF_JOB_MAP=VT1.eyJqb2IiOnsiYXBpVmVyc2lvbiI6InZ0b3JxdWUvdjEiLCJiYXRjaCI6eyJqb2luIjp0cnVlLCJvdXRwdXQiOiJwcmltZXMub3V0Iiwid2FsbHRpbWUiOjkwMH0sImltYWdlIjp7Im5hbWUiOiJkZWJpYW4tMTIifSwibmFtZSI6InByaW1lcyJ9LCJqb2JfcGxhbl9kaWdlc3QiOiJzaGEyNTY6YzIwZmNkOGNjMDdkMDZiOTM0YTJkNmViZWZkNDViNjA3NzNlMzgxYWJkZGZlZGUxYmI0NGVkNThhNWEwNTc2OSIsInBvbGljeV9kaWdlc3QiOiJzaGEyNTY6NTEzNjVjZGQ5NDhlNDAwZDNkNjBkNDRhMGI3YTdkOGMyY2I1MmVjMmM0YjA1OGRlZDg4ZTNjZWU5MDEyYWRmOSJ9
 #
 # The job, for people to read; the machines read what is encoded above and below.
 # | # A script beside this file, with arguments; it is embedded when the job is compiled, and so are the hooks.
@@ -23,7 +23,7 @@
 # | env:
 # |   RESULTS: results
 # | run: {script: ./scripts/primes.py, args: ["--below", "100"]}
-exec vtorque-runtime job <<'VTORQUE-USER-PART'
+exec vtorque-runtime job torque <<'VTORQUE-USER-PART'
 VTU1.eyJlbnYiOlt7ImZyb21fZmlsZSI6bnVsbCwibmFtZSI6IlJFU1VMVFMiLCJ2YWx1ZSI6InJ
 lc3VsdHMifV0sImVwaWxvZ3VlIjp7ImFyZ3MiOltdLCJ0ZXh0IjoiZWNobyBcInRoZSBqb2IgaXM
 gb3ZlcjogJChscyByZXN1bHRzIHwgd2MgLWwpIHJlc3VsdCBmaWxlXCIifSwicHJvbG9ndWUiOns

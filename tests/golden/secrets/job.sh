@@ -4,7 +4,7 @@
 #PBS -l walltime=01:00:00
 #PBS -l nodes=1:ppn=1
 #PBS -l mem=1342177280b
-#PBS -v BEOWULF_JOB_MAP=VT1.eyJqb2IiOnsiYXBpVmVyc2lvbiI6InZ0b3JxdWUvdjEiLCJpbWFnZSI6eyJuYW1lIjoiZGViaWFuLTEyIn0sIm5hbWUiOiJzZWNyZXRzIn0sImpvYl9wbGFuX2RpZ2VzdCI6InNoYTI1Njo5NDI0YjkxYmJmMTZlNmNlZTI5MzNkODQxMTgwOTU2ZmY1ZjFiODQwM2ZmYjkxZjNkOTgyODU3ZTQ5NDE2OTZiIiwicG9saWN5X2RpZ2VzdCI6InNoYTI1Njo4ZGUwNWZhYTgxOGQ2MjEyODBhZWFlMWMyZWQxYjI3OWM2YTNmMzkwMTYyMzEyM2IwZmM1OWJhZDkwNjc4N2E1In0=
+#PBS -v BEOWULF_JOB_MAP=VT1.eyJqb2IiOnsiYXBpVmVyc2lvbiI6InZ0b3JxdWUvdjEiLCJpbWFnZSI6eyJuYW1lIjoiZGViaWFuLTEyIn0sIm5hbWUiOiJzZWNyZXRzIn0sImpvYl9wbGFuX2RpZ2VzdCI6InNoYTI1Njo4M2M1NzkwMmIyNzA2N2FhMWQwMThiNDJmNmQzMjUxODdkMDkxMGIzMzMwMDNiNWI2ZWJiOTIyMzk5ODQ2ODRkIiwicG9saWN5X2RpZ2VzdCI6InNoYTI1Njo1MTM2NWNkZDk0OGU0MDBkM2Q2MGQ0NGEwYjdhN2Q4YzJjYjUyZWMyYzRiMDU4ZGVkODhlM2NlZTkwMTJhZGY5In0=
 #
 # The job, for people to read; the machines read what is encoded above and below.
 # | # Environment: plain values stand in the batch script, where others may read them; a file is read when the job starts,
@@ -19,7 +19,7 @@
 # | run: |
 # |   printf '%s\n' "$GREETING"
 # |   echo "the token has ${#TOKEN} characters"
-exec vtorque-runtime job <<'VTORQUE-USER-PART'
+exec vtorque-runtime job torque <<'VTORQUE-USER-PART'
 VTU1.eyJlbnYiOlt7ImZyb21fZmlsZSI6bnVsbCwibmFtZSI6IkdSRUVUSU5HIiwidmFsdWUiOiJ
 pdCdzIFwicXVvdGVkXCIsIHdpdGggJGRvbGxhcnMgYW5kIGB0aWNrc2AifSx7ImZyb21fZmlsZSI
 6bnVsbCwibmFtZSI6IkxBTkciLCJ2YWx1ZSI6IkMuVVRGLTgifSx7ImZyb21fZmlsZSI6Ii9ldGM

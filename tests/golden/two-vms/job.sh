@@ -5,7 +5,7 @@
 #PBS -l nodes=1:ppn=64
 #PBS -l mem=2684354560b
 #PBS -n
-#PBS -v BEOWULF_JOB_MAP=VT1.eyJqb2IiOnsiYXBpVmVyc2lvbiI6InZ0b3JxdWUvdjEiLCJiYXRjaCI6eyJleGNsdXNpdmUiOnRydWUsIndhbGx0aW1lIjoxMjAwfSwiaW1hZ2UiOnsibmFtZSI6ImRlYmlhbi0xMiJ9LCJpb2NtIjp7ImVuYWJsZWQiOnRydWUsIm1heF9jb3JlcyI6MiwibWluX2NvcmVzIjoxfSwibWVtb3J5IjoxMDczNzQxODI0LCJuYW1lIjoidHdvLXZtcyIsInBpbm5pbmciOnsibW9kZSI6ImF1dG8ifSwidmNwdXMiOjIsInZtc19wZXJfbm9kZSI6Mn0sImpvYl9wbGFuX2RpZ2VzdCI6InNoYTI1NjpkYmY0NzJjMmVhMjNhNjI0NThmMWNhMDI3NTEzOTg0OWM4OGNlY2QwMDM4YzlmYzI5MTZjNDM3OWJkM2RkM2FiIiwicG9saWN5X2RpZ2VzdCI6InNoYTI1Njo4ZGUwNWZhYTgxOGQ2MjEyODBhZWFlMWMyZWQxYjI3OWM2YTNmMzkwMTYyMzEyM2IwZmM1OWJhZDkwNjc4N2E1In0=
+#PBS -v BEOWULF_JOB_MAP=VT1.eyJqb2IiOnsiYXBpVmVyc2lvbiI6InZ0b3JxdWUvdjEiLCJiYXRjaCI6eyJleGNsdXNpdmUiOnRydWUsIndhbGx0aW1lIjoxMjAwfSwiaW1hZ2UiOnsibmFtZSI6ImRlYmlhbi0xMiJ9LCJpb2NtIjp7ImVuYWJsZWQiOnRydWUsIm1heF9jb3JlcyI6MiwibWluX2NvcmVzIjoxfSwibWVtb3J5IjoxMDczNzQxODI0LCJuYW1lIjoidHdvLXZtcyIsInBpbm5pbmciOnsibW9kZSI6ImF1dG8ifSwidmNwdXMiOjIsInZtc19wZXJfbm9kZSI6Mn0sImpvYl9wbGFuX2RpZ2VzdCI6InNoYTI1NjplNjEzNzMwODIyNzVmZGY1MWEwMjczMzdjODFjNDAxNTJiZjE0OWMzZjc3ZjE2ZTgwNGU0OGYxYmEwY2M4Y2Q5IiwicG9saWN5X2RpZ2VzdCI6InNoYTI1Njo1MTM2NWNkZDk0OGU0MDBkM2Q2MGQ0NGEwYjdhN2Q4YzJjYjUyZWMyYzRiMDU4ZGVkODhlM2NlZTkwMTJhZGY5In0=
 #
 # The job, for people to read; the machines read what is encoded above and below.
 # | # Two VMs side by side on a node, each on CPUs of its own, and cores that serve their disks and network.
@@ -19,7 +19,7 @@
 # | iocm: {min_cores: 1, max_cores: 2}  # one works from the start; `vtorque-runtime iocm set 2` puts the other one to work
 # | batch: {walltime: "00:20:00", exclusive: true}
 # | run: nproc && hostname
-exec vtorque-runtime job <<'VTORQUE-USER-PART'
+exec vtorque-runtime job torque <<'VTORQUE-USER-PART'
 VTU1.eyJlbnYiOltdLCJlcGlsb2d1ZSI6bnVsbCwicHJvbG9ndWUiOm51bGwsInJ1biI6eyJhcmd
 zIjpbXSwidGV4dCI6Im5wcm9jICYmIGhvc3RuYW1lIn0sInZlcnNpb24iOjF9
 VTORQUE-USER-PART

@@ -25,9 +25,10 @@ from vtorque_spec.policy.told.limits import (
 from vtorque_spec.policy.told.wording import Known, either, fits, named
 from vtorque_spec.policy.values import shown
 from vtorque_spec.site import Site
-from vtorque_spec.site.model import CatalogueImage, NodeClass, SiteMount, SiteNetwork
+from vtorque_spec.site.model import CatalogueImage, NodeClass, SiteMount
+from vtorque_spec.site.network import SiteNetwork
 from vtorque_spec.spec.examples import flow
-from vtorque_spec.spec.fields import ANY, Field, all_fields
+from vtorque_spec.spec.fields import ANY, Field, all_fields, job_field
 from vtorque_spec.spec.honoured import HONOURED
 from vtorque_spec.spec.parse import NormalForm, value_at
 
@@ -246,8 +247,11 @@ def example_jobs(offer: Offer, site: Site) -> Iterator[str]:
 
 
 def _to_be_said(field: OfferedField) -> bool:
+    """What the language requires of a mapping is needed only where the mapping is said, as in `batch.mail`."""
+    known = job_field(field.path)
+    of_its_mapping = known is not None and known.required and len(field.path) > 1
     in_every_job = field.path[0] in ("apiVersion", "name", "image", "run")
-    return field.required and field.honoured and not in_every_job and ANY not in field.path
+    return field.required and field.honoured and not (in_every_job or of_its_mapping or ANY in field.path)
 
 
 def _sample(field: OfferedField, site: Site) -> Any:

@@ -1,0 +1,210 @@
+"""The supervisor of one job on one node: from its registration to the epilogue that ends it.
+
+It is root's, in a session of its own, and outlives the hook that started it. Whatever goes wrong becomes a verdict that
+the job's owner can read; then the node is given back at once, and the registration stays for the epilogue.
+"""
+
+import os
+import signal
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from vtorque_runtime import handover, ledger, numad, partition, ssh, verdict
+from vtorque_runtime.attached import Attached
+from vtorque_runtime.batch import adapter
+from vtorque_runtime.batch.contract import BatchJob
+from vtorque_runtime.bring_up import bring_up
+from vtorque_runtime.cgroups import leave_job_cgroup
+from vtorque_runtime.epilogue import release
+from vtorque_runtime.files import replace_file
+from vtorque_runtime.hypervisor import Hypervisor
+from vtorque_runtime.identity import Reserved, batch_draft, reserve
+from vtorque_runtime.images import store
+from vtorque_runtime.journal import BuriedError
+from vtorque_runtime.keys import read_cluster_keys
+from vtorque_runtime.log import LOG, recorded
+from vtorque_runtime.planner import Planner, RefusedError
+from vtorque_runtime.signals import SignalledError, Signals
+from vtorque_runtime.spool import EndedError, Registration, Registry, Spool
+from vtorque_runtime.status import FAILED, READY, REGISTERED, Publisher, VmStatus
+from vtorque_runtime.watch import TICK_S, Watches
+from vtorque_spec.canonical import DecodeError, canonical_json, from_json
+from vtorque_spec.fault import Fault
+from vtorque_spec.plan import NodeBundle, NodeContext, NodeSite, OfferedNetwork, Question, ToldFinding
+from vtorque_spec.plan.context import partition_name
+
+_USAGE_EVERY_S = 5.0
+
+
+def supervise(registry: Registry, key: str, site: Path) -> int:
+    """Prepare the registered job and look after its guests until a signal ends this process; 0, or 1 for a verdict."""
+    _detach()
+    with Signals() as signals, recorded(registry.log(key)):
+        try:
+            registered = registry.registration(key)
+            if registered is None:
+                return 0  # an epilogue was faster
+            held = registry.adopt(registered)
+        except EndedError as ended:
+            LOG.info("%s", ended)
+            return 0
+        try:
+            job = _batch_job(registry.spool(key))
+        except Fault as damaged:
+            LOG.error("%s", damaged)
+            status = Publisher(registry.spool(key), held.batch_id, held.node, None)
+            status.publish(phase=FAILED, verdict=verdict.of_error(damaged, REGISTERED))
+            return 1
+        LOG.info("supervises job %s, start %s, of %s", job.job_id, job.start, job.user)
+        return _Supervisor(registry, held, job, site, signals).run()
+
+
+@dataclass
+class _Supervisor:
+    registry: Registry
+    held: Registration
+    job: BatchJob
+    site: Path
+    signals: Signals
+    facts: NodeSite | None = None
+
+    def __post_init__(self) -> None:
+        self.spool = self.registry.spool(self.held.job_id)
+        self.status = Publisher(self.spool, self.job.job_id, self.job.node, None)
+        self.clock_s = time.monotonic() - time.time()  # once, at the start: a clock that is set later moves no end
+
+    def run(self) -> int:
+        leave_job_cgroup(self.job.job_id)
+        self.status.supervised()
+        try:
+            with ExitStack() as stack:
+                self._prepare_and_watch(stack)
+        except (SignalledError, BuriedError, EndedError) as ended:
+            LOG.info("ends: %s", ended)
+            return 0
+        except Exception as error:  # whatever it is, the owner is told and the node given back
+            LOG.error("failed", exc_info=error)
+            self._give_up(error)
+            return 1
+        return 0
+
+    def _prepare_and_watch(self, stack: ExitStack) -> None:
+        reserved, bundle = self._plan()
+        stack.callback(reserved.release_ports)
+        plan = bundle.plan
+        for note in plan.notes:
+            self.status.note(note)
+        self.status.publish(vms=tuple(VmStatus(guest.hostname, "staging") for guest in plan.guests))
+        attached = Attached(self.spool.attached, plan.login)
+        stack.callback(attached.close)
+        watches, master = bring_up(bundle, reserved, self.signals, self.status, stack)
+        ssh.end(master)
+        ends_s = self.job.ends_s or self.held.started_s + (self.job.walltime_s or plan.walltime_s)
+        told = handover.of_plan(plan, reserved.context.vms, self.job.job_id, int(ends_s + self.clock_s))
+        replace_file(self.spool.handover, canonical_json(told), 0o400, self.status.owner)
+        self.status.phase(READY)
+        self._watch(watches, attached, reserved.context.partition)
+
+    def _plan(self) -> tuple[Reserved, NodeBundle]:
+        """Everything is decided here, by the child and root together."""
+        self.status.phase("planning")
+        with Planner(self.job.node, self.site) as planner:
+            self.facts = planner.site
+            draft = batch_draft(
+                self.job, self.held, self.registry, planner.site, read_cluster_keys(self.site / "cluster.key"),
+                store.SYSTEM_STORE,
+            )  # fmt: skip
+            login = draft.context.login
+            self.status.owner = (login.uid, login.groups[0].gid)
+            self.status.publish()
+            groups = tuple(group.name for group in login.groups)
+
+            def question(node: NodeContext) -> Question:
+                return Question(self.job.spec, login.user, groups, self.job.queue, node)
+
+            needs = planner.needs(question(draft.context))
+            self.signals.check()
+            advised = None
+            if needs.numad_vcpus is not None and needs.numad_memory_mib is not None:
+                advised = numad.advised_cells(needs.numad_vcpus, needs.numad_memory_mib, draft.context.cells)
+            reserved = reserve(draft, needs.vms, offered(planner.site, needs.network), advised)
+            self.held = reserved.registration
+            try:
+                bundle = ledger.settle(reserved, lambda node: planner.bundle(question(node)))
+            except RefusedError as refused:
+                raise RefusedError([*refused.findings, *self._held()]) from None
+            for one in planner.warnings:
+                self.status.note(f"{one.severity}[{one.code}]: {one.message}")
+            self.signals.check()
+        return reserved, bundle
+
+    def _held(self) -> list[ToldFinding]:
+        """What other jobs hold of the node may be why this one found no room: then it is not the job's fault."""
+        said = ledger.held(self.registry)
+        if not said:
+            return []
+        message = "other jobs hold a part of what the batch system gave to this one"
+        return [ToldFinding("VT0916", "error", message, "run it again when they are over", "\n".join(said))]
+
+    def _watch(self, watches: Watches, attached: Attached, part: str | None) -> None:
+        """Look after the guests until a signal comes; raises the Fault of one that was lost."""
+        hypervisor = watches.guests[0].hypervisor
+        assert isinstance(hypervisor, Hypervisor)  # noqa: S101 - `bring_up` made it; for mypy
+        measured = 0.0
+        while True:
+            self.signals.wait(TICK_S)
+            self.signals.check()
+            stopped = attached.stopped()
+            if stopped != self.status.now.suspended:
+                for watch in watches.guests:
+                    (hypervisor.suspend if stopped else hypervisor.resume)(watch.uuid)
+                self.status.publish(suspended=stopped)
+            lost = None if stopped else watches.look()
+            if lost is not None:
+                raise lost
+            if part is not None and time.monotonic() - measured > _USAGE_EVERY_S:
+                measured = time.monotonic()
+                self.status.publish(usage=partition.usage(part, self.status.now.usage))
+
+    def _give_up(self, error: Exception) -> None:
+        """Tell the owner; the guests' share of the node is free again before that."""
+        if isinstance(error, Fault):
+            error = partition.explained(error, partition_name(self.held.job_id))
+        found = verdict.of_error(error, self.status.now.phase)
+        try:
+            release(self.spool)
+        except Fault as left:
+            LOG.error("%s: %s", left, left.detail)
+        self.status.publish(phase=FAILED, verdict=found)
+        if found.kind in verdict.OFFLINE and self.facts is not None and self.facts.node_fault == "offline":
+            reason = "; ".join(f"vtorque {one.code}: {one.message}" for one in found.findings)
+            try:
+                adapter(self.job.system).offline(self.job.node, reason)
+            except Fault as fault:
+                LOG.error("%s: %s", fault, fault.detail)
+
+
+def offered(site: NodeSite, name: str) -> OfferedNetwork:
+    """Return the network of that name. Raises Fault VT0927 for one that the site does not offer."""
+    found = next((one for one in site.networks if one.name == name), None)
+    if found is None:
+        raise Fault("VT0927", f"the confined process asks for a network that the site lacks: {name}")
+    return found
+
+
+def _batch_job(spool: Spool) -> BatchJob:
+    try:
+        return from_json(BatchJob, spool.batch.read_bytes())
+    except (OSError, DecodeError) as error:
+        raise Fault("VT0944", f"{spool.batch} is damaged: {error}", help="submit the job again") from None
+
+
+def _detach() -> None:
+    """Some batch systems start their hooks with signals blocked or ignored, and with a mask of their own."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    for number in (signal.SIGHUP, signal.SIGPIPE, signal.SIGCHLD):
+        signal.signal(number, signal.SIG_DFL)
+    os.umask(0o022)
+    os.chdir("/")
