@@ -27,6 +27,9 @@ bench:
 	.venv/bin/python benchmarks/compile.py
 	.venv/bin/python benchmarks/lint.py
 	.venv/bin/python benchmarks/placement.py
+	.venv/bin/python benchmarks/nodes.py
+	.venv/bin/python benchmarks/hook.py
+	.venv/bin/python benchmarks/supervisor.py
 
 clean:
 	rm -rf .venv .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

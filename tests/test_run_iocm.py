@@ -64,7 +64,7 @@ def test_a_core_for_io_and_one_for_the_guest(
                 seen["shown"] = json.loads(runtime("iocm", "show", "--format", "json").stdout)
                 seen["refused"] = runtime("iocm", "set", "2")
                 (spool,) = [path for path in Path("/var/lib/vtorque/jobs").iterdir() if path.is_dir()]
-                seen["record"] = (spool / "runtime.log").read_text()
+                seen["record"] = Path(f"/var/lib/vtorque/log/{spool.name}.jsonl").read_text()
                 (work / "go").touch()
             return finished(process)
 

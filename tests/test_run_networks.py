@@ -178,7 +178,9 @@ def test_guests_on_a_bridge(
         timeouts: {{boot: {LIMIT_S}s}}
         run: |
           cd {work}
-          for name in v{node_name()}-0 v{node_name()}-1 {node_name()}; do getent ahostsv4 $name | sed -n 's/ *STREAM//p'; done
+          for name in v{node_name()}-0 v{node_name()}-1 {node_name()}; do
+            getent ahostsv4 $name | sed -n 's/ *STREAM//p'
+          done
           cat /etc/resolv.conf
           grep -c . /proc/net/route
           ssh -o BatchMode=yes v{node_name()}-1 hostname

@@ -1,6 +1,7 @@
 """Whole jobs on a real Slurm of two nodes: a user submits, root's hooks prepare, guests boot, nothing is left."""
 
 import contextlib
+import json
 import pwd
 import re
 import subprocess
@@ -206,13 +207,31 @@ def test_a_users_fault_is_told_and_hurts_nobody(world: World) -> None:
     assert left_behind() == []
 
 
-def test_a_cancel_during_the_boot(world: World, count_boots: Count) -> None:
-    count_boots()
+@pytest.mark.parametrize("phase", ["planning", "staging", "kernel"])
+def test_a_cancel_in_each_phase(world: World, count_boots: Count, phase: str) -> None:
+    if phase == "kernel":
+        count_boots()
     job = world.submit("vcpus: 1\nmemory: 768MiB\nrun: hostname\n")
-    world.until(job, "the guest boots", lambda: "firmware" in world.said("err"), 60)
+    world.until(job, "the job gets on", lambda: phase in world.said("err"), 90)
     world.slurm.scancel(job)
     assert world.finished(job, 60) == "CANCELLED"
     assert world.said("out") == ""
+    assert left_behind() == []
+
+
+def test_a_requeued_job_is_another_start(world: World) -> None:
+    """What the first start left is undone; the second is prepared anew, with keys of its own."""
+    job = world.submit("vcpus: 1\nmemory: 768MiB\nrun: hostname\n")
+    world.until(job, "the first start is prepared", lambda: "staging" in world.said("err"), 60)
+    (spool,) = Path("/var/lib/vtorque/jobs").glob(f"{job}.*")
+    first = json.loads((spool / "job.json").read_text())["start"]
+    world.slurm.command("scontrol", "requeue", job)
+    world.slurm.until("the first start is gone", lambda: left_behind() == [], 60)
+    world.slurm.until("the second start is there", lambda: any(Path("/var/lib/vtorque/jobs").glob(f"{job}.*")), 60)
+    (spool,) = Path("/var/lib/vtorque/jobs").glob(f"{job}.*")
+    assert json.loads((spool / "job.json").read_text())["start"] != first
+    world.slurm.scancel(job)
+    assert world.finished(job, 60) == "CANCELLED"
     assert left_behind() == []
 
 

@@ -209,6 +209,7 @@ class Code(Enum):
     HOOK_SETUP = ("VT0946", "the batch system's hooks on this node are not as they must be")
     NODE_DIFFERS = ("VT0947", "the node is not what the site says of its class")
     NODE_SETUP = ("VT0948", "the node is not set up as jobs need it")
+    LIBVIRT_OPEN = ("VT0949", "every user of the node commands its libvirt")
 
     def __init__(self, id: str, title: str, severity: Severity = Severity.ERROR) -> None:  # noqa: A002 - the word for it
         self.id = id

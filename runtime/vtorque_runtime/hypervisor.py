@@ -4,6 +4,7 @@ libvirt's own words reach a person only through a Fault; its habit of printing t
 """
 
 import importlib
+import time
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ from vtorque_spec.fault import Fault
 
 URIS = {"system": "qemu:///system", "session": "qemu:///session"}
 """Which daemon each lane uses."""
+
+RESTART_LIMIT_S = 60.0
+"""How long a daemon may be away while guests of it are watched."""
 
 
 def connect(uri: str) -> "Hypervisor":
@@ -31,6 +35,7 @@ class Hypervisor:
     def __init__(self, connection: Any, uri: str) -> None:
         self._libvirt = _libvirt()
         self._connection = connection
+        self._away_since: float | None = None
         self.uri = uri
 
     def versions(self) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
@@ -72,7 +77,27 @@ class Hypervisor:
         return None
 
     def domain_state(self, uuid: str) -> str | None:
-        """Return `running`, `paused` or another word of `virsh domstate`; None when there is no such domain."""
+        """Return `running`, `paused` or another word of `virsh domstate`; None when there is no such domain.
+
+        Guests run on while their daemon is restarted (an update does that), and count as running for that long.
+        """
+        try:
+            return self._domain_state(uuid)
+        except Fault as fault:
+            if fault.code == "VT0902" and self._is_restarted():
+                return "running"
+            raise
+
+    def _is_restarted(self) -> bool:
+        """Connect anew, or tell whether the daemon may still come back."""
+        now = time.monotonic()
+        try:
+            self._connection, self._away_since = self._libvirt.open(self.uri), None
+        except self._libvirt.libvirtError:
+            self._away_since = self._away_since or now
+        return self._away_since is None or now - self._away_since < RESTART_LIMIT_S
+
+    def _domain_state(self, uuid: str) -> str | None:
         libvirt = self._libvirt
         domain = self._look_up("lookupByUUIDString", uuid, libvirt.VIR_ERR_NO_DOMAIN)
         if domain is None:

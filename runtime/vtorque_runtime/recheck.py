@@ -2,7 +2,7 @@
 
 Nothing here trusts the bundle; a difference is a Fault VT0912 that names it. Whether the domain XML is what the plan
 says is not taken on trust either. What root does not know, and takes from the child, is the job file's: the guests'
-numbers and sizes, the kernel's command line, and which of the mounts that the site offers are wanted.
+numbers and sizes, and which of the images and mounts that the site offers are wanted; and the kernel's command line.
 """
 
 import re

@@ -21,7 +21,21 @@ from tests.runtime import fakes
 from tests.runtime.fake_cgroups import V2, cgroups
 from tests.runtime.fake_kernel import FakeKernel
 from tests.runtime.fakes import FileHypervisor
-from vtorque_runtime import begin, bring_up, forwarding, host, identity, irq, prologue, shares, ssh, supervise, teardown
+from vtorque_runtime import (
+    begin,
+    boot,
+    bring_up,
+    epilogue,
+    forwarding,
+    host,
+    identity,
+    irq,
+    prologue,
+    shares,
+    ssh,
+    supervise,
+    teardown,
+)
 from vtorque_runtime.batch.contract import BatchJob, Share
 from vtorque_runtime.host import HostFacts
 from vtorque_runtime.images import store
@@ -164,7 +178,7 @@ class Node:
     def start(self) -> str | None:
         """The start of the job that is registered."""
         held = self.registry.registration(KEY)
-        return held and held.start
+        return None if held is None else held.start
 
     def left(self) -> list[str]:
         """Everything of a job that is there."""
@@ -290,7 +304,7 @@ def _found_by_the_runtime(node: Node, root: Path, monkeypatch: pytest.MonkeyPatc
     def apply(bundle: NodeBundle, *arguments: object) -> None:
         for guest in bundle.plan.guests:
             FakeKernel(root).qemu(guest, 4000 + 100 * guest.index)
-        whole(bundle, *arguments, root)  # type: ignore[arg-type]
+        whole(bundle, *arguments, root)  # type: ignore[arg-type,call-arg] # what it was given
 
     changes: Mapping[object, Mapping[str, object]] = {
         forwarding: {"SWITCH": node.directory / "ip_forward"},
@@ -300,12 +314,12 @@ def _found_by_the_runtime(node: Node, root: Path, monkeypatch: pytest.MonkeyPatc
         store: {"SYSTEM_STORE": node.directory / "images"},
         prologue: {"apply": apply},
         bring_up: {"connect": node.connect},
-        bring_up.boot: {"wait": lambda *_: None},
+        boot: {"wait": lambda *_: None},
         ssh: {"end": lambda _master: None},
         supervise: {
             "Planner": StandInPlanner,
             "Hypervisor": NodeHypervisor,
-            "release": lambda spool: teardown.epilogue.release(spool, node.connect),
+            "release": lambda spool: epilogue.release(spool, node.connect),
         },
         supervise._Supervisor: {"_watch": lambda *_: None},
         begin: {"_start_supervisor": lambda key, _site: node.supervisors.append(key)},

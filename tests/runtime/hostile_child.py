@@ -7,6 +7,7 @@ import os
 import socket
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from vtorque_spec.canonical import canonical_json
@@ -74,7 +75,7 @@ def told(what: str) -> None:
 
 
 def act(what: str) -> None:
-    acts = {
+    acts: dict[str, Callable[[], object]] = {
         "crash": lambda: os.kill(os.getpid(), 11),
         "exit": lambda: os._exit(3),
         "loop": lambda: [None for _ in iter(int, 1)],

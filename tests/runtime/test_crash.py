@@ -19,7 +19,7 @@ from vtorque_runtime.spool import open_registry
 from vtorque_spec.fault import Fault
 
 STEPS = 9
-"""plan, owner, filter, network, partition, then for both guests vmN and its domain: each can die after record and act."""
+"""plan, owner, filter, network, partition, then for both guests vmN and its domain: each dies after record and act."""
 
 LOOKS = STEPS + 1
 """Before each step, and before the guests' threads are looked at, a signal is noticed."""

@@ -5,6 +5,7 @@ The effects are counted in a first run, so that a step that is added later is ki
 
 import json
 import signal
+import time
 import typing
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -13,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from tests.runtime.faulty_node import KEY, Node, StandInHook, made_node
-from vtorque_runtime import begin, epilogue, reap, teardown
+from vtorque_runtime import epilogue, reap, teardown
 from vtorque_runtime.batch.contract import BatchJob, State
+from vtorque_runtime.spool import Start
 from vtorque_runtime.steps import Undo
 from vtorque_spec.fault import Fault
 
@@ -31,8 +33,8 @@ def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Node]:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """Sets the clock that nobody sets forward."""
-    ahead, whole = [0.0], reap.time.monotonic
-    monkeypatch.setattr(reap.time, "monotonic", lambda: whole() + ahead[0])
+    ahead, whole = [0.0], time.monotonic
+    monkeypatch.setattr(time, "monotonic", lambda: whole() + ahead[0])
     return lambda seconds: ahead.__setitem__(0, ahead[0] + seconds)
 
 
@@ -89,7 +91,7 @@ def test_reap_after_a_kill_at_any_step(
         assert node.in_child(node.supervise, deadly)[0] == KILLED
         there = node.left()
         for state in ("live", "unknown", "gone", "unknown"):
-            says(monkeypatch, typing.cast("State", state))
+            says(monkeypatch, state)
             assert reap.reap(node.registry, node.connect)[1] == []
             clock(reap.APART_S)
             assert node.left() == there, f"{state} destroys nothing"
@@ -207,7 +209,7 @@ def test_a_late_epilogue_does_not_undo_the_start_that_came_meanwhile(
         if limit_s is None:
             monkeypatch.undo()
             node.registry.remove(node.registry.spool(KEY))
-            node.registry.register(KEY, 0, 0, begin.Start("slurm", "12", "2", "node"))
+            node.registry.register(KEY, 0, 0, Start("slurm", "12", "2", "node"))
         return whole(self, key, limit_s)  # type: ignore[arg-type]
 
     monkeypatch.setattr(node.registry.__class__, "alone", alone)

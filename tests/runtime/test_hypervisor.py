@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Iterator
 
@@ -9,7 +10,7 @@ import pytest
 
 from tests.support.libvirtd import Libvirtd
 from vtorque_runtime import kvm
-from vtorque_runtime.hypervisor import Hypervisor, connect
+from vtorque_runtime.hypervisor import RESTART_LIMIT_S, Hypervisor, connect
 from vtorque_spec.fault import Fault
 
 NOTHING = str(uuid.uuid4())
@@ -59,6 +60,36 @@ def test_a_paused_domain_is_not_running(hypervisor: Hypervisor) -> None:
     hypervisor._connection.lookupByUUIDString(identity).suspend()
     assert hypervisor.domain_state(identity) == "paused"
     hypervisor.destroy_domain(identity)
+
+
+class Gone:
+    """A connection whose daemon went away."""
+
+    def __init__(self, error: type[Exception]) -> None:
+        self._error = error
+
+    def lookupByUUIDString(self, _uuid: str) -> None:  # noqa: N802 - libvirt's name
+        raise self._error("end of file while reading data")
+
+    def isAlive(self) -> bool:  # noqa: N802 - libvirt's name
+        return False
+
+
+def test_a_daemon_that_is_restarted(hypervisor: Hypervisor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guests count as running until it is back, or is away for too long."""
+    identity, now, error = str(uuid.uuid4()), [0.0], hypervisor._libvirt.libvirtError
+    found = Hypervisor(Gone(error), hypervisor.uri)
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    with monkeypatch.context() as away:
+        away.setattr(hypervisor._libvirt, "open", lambda _uri: Gone(error).lookupByUUIDString(""))
+        for now[0] in (5.0, 4.9 + RESTART_LIMIT_S):
+            assert found.domain_state(identity) == "running"
+        now[0] = 5.0 + RESTART_LIMIT_S
+        with pytest.raises(Fault, match="VT0902"):
+            found.domain_state(identity)
+    assert found.domain_state(identity) == "running", "it connects anew"
+    assert found.domain_state(identity) is None, "and is told that the domain has ended meanwhile"
+    found.close()
 
 
 @pytest.mark.parametrize("xml", ["", "<domain/>", "<domain type='test'><nonsense/></domain>"])

@@ -159,6 +159,17 @@ def test_set_uid_and_devices_do_nothing_in_a_bind(srv: Path, spool: Path) -> Non
             (path / "zero").open("rb")
 
 
+@pytest.mark.parametrize(("by_qemu", "mode"), [(False, 0o700), (True, 0o711)])
+def test_the_way_to_a_bind_is_roots_unless_qemu_goes_it(srv: Path, spool: Path, by_qemu: bool, mode: int) -> None:
+    path = Path(shares_of(str(spool))) / "mount0"
+    for name in ("mount0", "mount1"):
+        source = shares.find(str(directory(srv / name)), USER)
+        shares.bind(source, path.with_name(name), read_only=True, by_qemu=by_qemu and name == "mount0")
+        os.close(source.descriptor)
+    assert path.parent.stat().st_mode & 0o777 == mode
+    assert [shares.unbind(spool, ShareUndo("share", name)) for name in ("mount1", "mount0")] == [[], []]
+
+
 def test_undoing_takes_nothing_of_the_users(srv: Path, spool: Path) -> None:
     """Never made, half made, made, twice, mounted over, in use; and where the mount stays the directory stays."""
     undo, home = ShareUndo("share", "mount0"), directory(srv / "alice", USER)

@@ -22,6 +22,7 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("programs", software.programs),
     ("Python modules", software.modules),
     ("libvirt", software.libvirt),
+    ("libvirt's users", software.libvirts_users),
     ("cgroups", machine.cgroups),
     ("spool", files.spool),
     ("jobs", files.jobs),

@@ -1,9 +1,12 @@
 """The programs, Python modules and daemons that the runtime uses."""
 
 import importlib
+import pwd
 import shutil
 
+from vtorque_runtime.confine import call_as
 from vtorque_runtime.doctor.node import Node, Told, error
+from vtorque_spec.fault import Fault
 
 PROGRAMS = {
     "setpriv": "util-linux",
@@ -50,6 +53,24 @@ def libvirt(node: Node) -> Told:
         fix = "install libvirt 9.0 or newer, as Debian 12 has it"
         yield error("VT0905", f"libvirt {_dotted(daemon)} is too old", fix)
     yield f"libvirt {_dotted(daemon)}, QEMU {_dotted(qemu)}"
+
+
+def libvirts_users(node: Node) -> Told:
+    """Who commands libvirt is root on the node, so no ordinary user may: it is tried as nobody."""
+    nobody = pwd.getpwnam("nobody")
+
+    def connected() -> bytes:
+        node.connect().close()
+        return b""
+
+    try:
+        call_as(nobody.pw_uid, nobody.pw_gid, (), connected)
+    except Fault:
+        yield "it refuses nobody"
+        return
+    ways = 'auth_unix_rw = "polkit", or unix_sock_rw_perms = "0770" where polkit does not run'
+    fix = f"in /etc/libvirt/libvirtd.conf say {ways}"
+    yield error("VT0949", "every user of this node commands its libvirt, and so is root here", fix)
 
 
 def _dotted(version: tuple[int, int, int]) -> str:

@@ -1,0 +1,39 @@
+"""The benchmarks of the runtime run, each in its smallest case; nothing is timed here."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from tests.boots import left_behind
+from tests.spec.helpers import ROOT
+from tests.support.libvirtd import Libvirtd
+
+
+def said(*words: str) -> str:
+    done = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_hook() -> None:
+    told = said("benchmarks/hook.py", "--runs", "1", "--no-slurm")
+    assert len(re.findall(r"^(?:torque|openpbs|slurm) \w+.* \d+\.\d", told, re.MULTILINE)) == 8
+
+
+@pytest.mark.root
+def test_nodes() -> None:
+    told = said("benchmarks/nodes.py", "--runs", "1", "--nodes", "1", "3")
+    assert [line.split()[0] for line in told.splitlines()[-2:]] == ["1", "3"]
+
+
+@pytest.mark.libvirt
+@pytest.mark.root
+def test_supervisor(libvirtd: Libvirtd) -> None:
+    """More VMs than most machines that test have CPUs, so that the seeming ones are needed."""
+    before = left_behind()
+    told = said("benchmarks/supervisor.py", "--runs", "1", "--vms", "3")
+    assert re.search(r"^ +3( +\d+\.\d\d){6}$", told, re.MULTILINE), told
+    assert "own share" in told
+    assert left_behind() == before
