@@ -40,7 +40,6 @@ _USAGE_EVERY_S = 5.0
 
 def supervise(registry: Registry, key: str, site: Path) -> int:
     """Prepare the registered job and look after its guests until a signal ends this process; 0, or 1 for a verdict."""
-    _detach()
     with Signals() as signals, recorded(registry.log(key)):
         try:
             registered = registry.registration(key)
@@ -201,8 +200,11 @@ def _batch_job(spool: Spool) -> BatchJob:
         raise Fault("VT0944", f"{spool.batch} is damaged: {error}", help="submit the job again") from None
 
 
-def _detach() -> None:
-    """Some batch systems start their hooks with signals blocked or ignored, and with a mask of their own."""
+def detach() -> None:
+    """Let this process go by nothing that it got from the hook that started it.
+
+    Some batch systems start their hooks with signals blocked or ignored, and with a mask of their own.
+    """
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     for number in (signal.SIGHUP, signal.SIGPIPE, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)

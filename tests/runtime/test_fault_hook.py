@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +12,7 @@ import pytest
 
 from tests.runtime.faulty_node import KEY, Node, made_node
 from tests.runtime.test_faults import ready
-from vtorque_runtime import begin, epilogue, hook, status, supervise, teardown
+from vtorque_runtime import begin, epilogue, hook, reap, status, supervise, teardown
 from vtorque_runtime.batch.contract import BatchJob
 from vtorque_spec.fault import Fault
 
@@ -32,7 +31,7 @@ told = {{
     "blocked": [int(number) for number in signal.pthread_sigmask(signal.SIG_BLOCK, ())],
     "environment": sorted(os.environ), "cwd": os.getcwd(),
 }}
-supervise._detach()
+supervise.detach()
 told["blocked afterwards"] = [int(number) for number in signal.pthread_sigmask(signal.SIG_BLOCK, ())]
 told["ignored afterwards"] = signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN
 (here / "told.new").write_text(json.dumps(told))
@@ -218,12 +217,16 @@ def test_a_hook_ends_well_without_a_disk(monkeypatch: pytest.MonkeyPatch, capsys
 
 
 def test_a_prologue_and_an_epilogue_at_the_same_time(node: Node) -> None:
-    """In whatever order they come to the lock, the job is over in the end."""
-    for number in range(20):
-        start = str(number)
-        other = threading.Thread(target=node.begin, args=(start,))
-        other.start()
+    """In whatever order they come to the lock, the job is over in the end; the prologue may be stopped on its way."""
+    for start in map(str, range(20)):
+        child = os.fork()
+        if child == 0:
+            try:
+                node.begin(start)
+            finally:
+                os._exit(0)
         node.end(start)
-        other.join()
-        assert node.registry.ended(KEY) == start
-        assert node.start() is None, node.registry.log(KEY).read_text()
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) in (0, -signal.SIGTERM)
+        assert (node.start(), node.registry.ended(KEY)) == (None, start), node.registry.log(KEY).read_text()
+    assert reap.reap(node.registry, node.connect)[1] == []
+    assert node.left() == []

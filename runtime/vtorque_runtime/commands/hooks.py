@@ -35,6 +35,7 @@ def add(commands: "Commands") -> None:
 
 
 def _supervise(chosen: argparse.Namespace) -> int:
-    from vtorque_runtime.supervise import supervise
+    from vtorque_runtime.supervise import detach, supervise
 
+    detach()
     return supervise(common.registry(), chosen.key, chosen.site)
