@@ -55,6 +55,8 @@ class World:
         )
 
     def submit(self, text: str, image: str = "debian-12") -> str:
+        for name in ("out", "err"):  # what an earlier job said is not this one's
+            (self.slurm.home(self.user) / name).unlink(missing_ok=True)
         return self.slurm.submit(self.compile(text, image), self.user, "--output=out", "--error=err")
 
     def said(self, name: str) -> str:
@@ -96,6 +98,7 @@ def world(libvirtd: Libvirtd, start_slurm: StartSlurm) -> Iterator[World]:
 @contextlib.contextmanager
 def bridge() -> Iterator[None]:
     """A bridge that both nodes of the cluster are on, as a site's own would be."""
+    subprocess.run(["ip", "link", "delete", BRIDGE], capture_output=True)  # of a test run that was killed
     subprocess.run(["ip", "link", "add", BRIDGE, "type", "bridge"], check=True)
     try:
         subprocess.run(["ip", "address", "add", "10.98.0.1/16", "dev", BRIDGE], check=True)
