@@ -32,7 +32,8 @@ from vtorque_runtime.status import FAILED, READY, REGISTERED, Publisher, VmStatu
 from vtorque_runtime.watch import TICK_S, Watches
 from vtorque_spec.canonical import DecodeError, canonical_json, from_json
 from vtorque_spec.fault import Fault
-from vtorque_spec.plan import NodeBundle, NodeContext, NodeSite, OfferedNetwork, Question, ToldFinding
+from vtorque_spec.plan import NodeBundle, NodeContext, NodeSite, OfferedNetwork
+from vtorque_spec.plan.answer import Question, ToldFinding
 from vtorque_spec.plan.context import partition_name
 
 _USAGE_EVERY_S = 5.0
@@ -133,6 +134,7 @@ class _Supervisor:
             try:
                 bundle = ledger.settle(reserved, lambda node: planner.bundle(question(node)))
             except RefusedError as refused:
+                check_kvm(refused, planner.site, reserved.context)
                 raise RefusedError([*refused.findings, *self._held()]) from None
             for one in planner.warnings:
                 self.status.note(f"{one.severity}[{one.code}]: {one.message}")
@@ -183,6 +185,17 @@ class _Supervisor:
                 adapter(self.job.system).offline(self.job.node, reason)
             except Fault as fault:
                 LOG.error("%s: %s", fault, fault.detail)
+
+
+def check_kvm(refused: RefusedError, site: NodeSite, context: NodeContext) -> None:
+    """Raise Fault VT0907 where the child refuses for want of KVM, and root found itself that the site's KVM fails here.
+
+    The child's word alone takes no node out of service.
+    """
+    named = any(one.code == "VT0907" for one in refused.findings)
+    if named and site.hypervisor == "kvm" and context.virt == "qemu":
+        hint = "see what `vtorque-runtime doctor` says on the node"
+        raise Fault("VT0907", f"the site runs guests on KVM, and {context.node} has none that works", help=hint)
 
 
 def offered(site: NodeSite, name: str) -> OfferedNetwork:
