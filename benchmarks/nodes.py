@@ -34,7 +34,8 @@ from vtorque_runtime.spool import Start, open_registry
 from vtorque_runtime.supervise import offered
 from vtorque_spec.canonical import canonical_json, from_json
 from vtorque_spec.carrier import machine_part_in_script
-from vtorque_spec.plan import Cell, NodeContext, Question
+from vtorque_spec.plan import Cell, NodeContext
+from vtorque_spec.plan.answer import Question
 
 CPUS = range(16)
 CELL = Cell(0, tuple((cpu,) for cpu in CPUS), 32 * 1024**3, (), ())

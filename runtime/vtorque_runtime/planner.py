@@ -22,7 +22,8 @@ from vtorque_runtime.confine import Limits
 from vtorque_runtime.console import harmless
 from vtorque_spec.canonical import DecodeError, canonical_json, from_json
 from vtorque_spec.fault import Fault
-from vtorque_spec.plan import Needs, NodeAnswer, NodeBundle, NodeSite, Question, ToldFinding
+from vtorque_spec.plan import NodeBundle, NodeSite
+from vtorque_spec.plan.answer import Needs, NodeAnswer, Question, ToldFinding
 
 SITE = Path("/etc/vtorque")
 

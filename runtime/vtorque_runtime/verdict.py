@@ -12,7 +12,7 @@ from typing import Literal
 from vtorque_runtime.console import harmless
 from vtorque_runtime.planner import RefusedError
 from vtorque_spec.fault import Fault
-from vtorque_spec.plan import ToldFinding
+from vtorque_spec.plan.answer import ToldFinding
 
 Kind = Literal["user", "site", "node", "transient"]
 """Whose fault: the job's, the site's files', this node's; or one that may be over when the job is submitted again."""

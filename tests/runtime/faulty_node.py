@@ -46,15 +46,14 @@ from vtorque_spec.plan import (
     Device,
     Filesystem,
     GuestSetup,
-    Needs,
     NodeBundle,
     NodeContext,
     NodeSite,
     OfferedMount,
     OfferedNetwork,
-    Question,
     SaidNode,
 )
+from vtorque_spec.plan.answer import Needs, Question
 
 KEY = "12.node"
 IRQ, IRQ_CPUS = 42, "0-31"

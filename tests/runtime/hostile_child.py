@@ -11,7 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from vtorque_spec.canonical import canonical_json
-from vtorque_spec.plan import VERSION, Needs, NodeAnswer, NodeSite, SaidNode, ToldFinding
+from vtorque_spec.plan import VERSION, NodeSite, SaidNode
+from vtorque_spec.plan.answer import Needs, NodeAnswer, ToldFinding
 
 SITE = NodeSite(
     VERSION, "site", "slurm", "generic", 1, "thread", 1, (), (), "none", "any", None, SaidNode(1, False, 1, (), ()), ()

@@ -19,7 +19,8 @@ from vtorque_runtime.spool import Spool
 from vtorque_runtime.status import FAILED, READY, REGISTERED, Publisher, VmStatus
 from vtorque_runtime.verdict import of_error
 from vtorque_spec.fault import Fault
-from vtorque_spec.plan import Script, ToldFinding, UserPart
+from vtorque_spec.plan import Script, UserPart
+from vtorque_spec.plan.answer import ToldFinding
 
 USER = UserPart(1, Script("true", ()), None, None, ())
 ENVIRONMENT = {"SLURM_JOB_ID": "41", "SLURMD_NODENAME": "n1"}

@@ -21,12 +21,8 @@ from vtorque_runtime.doctor.node import Node, Result, this_node
 from vtorque_runtime.doctor.text import lines
 from vtorque_runtime.spool import Start, open_registry
 from vtorque_spec.canonical import canonical_json, from_json
-from vtorque_spec.plan import (
-    NodeSite,
-    OfferedMount,
-    SaidImage,
-    ToldFinding,
-)
+from vtorque_spec.plan import NodeSite, OfferedMount, SaidImage
+from vtorque_spec.plan.answer import ToldFinding
 
 __all__ = ["node"]  # a fixture
 

@@ -18,7 +18,7 @@ from vtorque_runtime.confine import Limits
 from vtorque_runtime.planner import Planner, RefusedError
 from vtorque_spec.driver import machine_part
 from vtorque_spec.fault import Fault
-from vtorque_spec.plan import Needs, Question
+from vtorque_spec.plan.answer import Needs, Question
 
 LIMITS = Limits(time_s=2, memory_bytes=2**29, result_bytes=2**20)
 BROKEN = (

@@ -12,13 +12,8 @@ from tests.runtime.test_sysfs import Sys
 from vtorque_runtime import doctor
 from vtorque_runtime.doctor.node import Node
 from vtorque_spec.fault import Fault
-from vtorque_spec.plan import (
-    NodeSite,
-    SaidCell,
-    SaidDevice,
-    SaidNode,
-    ToldFinding,
-)
+from vtorque_spec.plan import NodeSite, SaidCell, SaidDevice, SaidNode
+from vtorque_spec.plan.answer import ToldFinding
 
 MIB, GIB = 1024**2, 1024**3
 SITE_YAML = """\

@@ -19,7 +19,8 @@ from dataclasses import replace
 from vtorque_compilers.domain import compile_domain
 from vtorque_spec.fault import Fault
 from vtorque_spec.node import __main__ as child
-from vtorque_spec.plan import Filesystem, Group, ImageFiles, Needs, NodeBundle
+from vtorque_spec.plan import Filesystem, Group, ImageFiles, NodeBundle
+from vtorque_spec.plan.answer import Needs
 
 honest = child.plan
 

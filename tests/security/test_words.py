@@ -24,7 +24,8 @@ from vtorque_runtime.supervise import offered
 from vtorque_spec.canonical import canonical_json
 from vtorque_spec.carrier import MachinePart, decode_machine_part
 from vtorque_spec.fault import Fault
-from vtorque_spec.plan import NodeBundle, Question, ToldFinding
+from vtorque_spec.plan import NodeBundle
+from vtorque_spec.plan.answer import Question, ToldFinding
 
 EVERYTHING = """\
 apiVersion: vtorque/v1

@@ -18,7 +18,8 @@ from vtorque_spec.site import Site
 if TYPE_CHECKING:
     from vtorque_runtime.identity import Draft
     from vtorque_spec.node import Answer
-    from vtorque_spec.plan import Needs, NodeBundle, NodeContext, OfferedNetwork
+    from vtorque_spec.plan import NodeBundle, NodeContext, OfferedNetwork
+    from vtorque_spec.plan.answer import Needs
 
 
 @click.command()

@@ -19,7 +19,8 @@ from vtorque_spec.driver import check_file, job_from_machine_part, machine_part,
 from vtorque_spec.fault import Fault
 from vtorque_spec.placement.demand import memory_bytes, used_slots
 from vtorque_spec.placement.nodes import HostNode, node_of_context
-from vtorque_spec.plan import MIB, JobPlan, Needs, NodeBundle, NodeContext, UserPart
+from vtorque_spec.plan import MIB, JobPlan, NodeBundle, NodeContext, UserPart
+from vtorque_spec.plan.answer import Needs
 from vtorque_spec.policy import Context
 from vtorque_spec.site import Site
 from vtorque_spec.sources import source_lines

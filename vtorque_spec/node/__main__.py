@@ -14,7 +14,8 @@ from vtorque_spec.driver import of_fault, open_site
 from vtorque_spec.fault import Fault
 from vtorque_spec.node import load_everything, plan
 from vtorque_spec.node.facts import node_site
-from vtorque_spec.plan import Needs, NodeAnswer, NodeBundle, NodeSite, Question, ToldFinding
+from vtorque_spec.plan import NodeBundle, NodeSite
+from vtorque_spec.plan.answer import Needs, NodeAnswer, Question, ToldFinding
 from vtorque_spec.policy import Context
 from vtorque_spec.site import Site
 from vtorque_spec.site.host import changeable

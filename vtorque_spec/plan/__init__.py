@@ -4,7 +4,6 @@ Frozen dataclasses on the standard library, because the root runtime reads them 
 seconds, CPUs are the host's numbers, paths are absolute. JSON form: `vtorque_spec.canonical`.
 """
 
-from vtorque_spec.plan.answer import Needs, NodeAnswer, Question, ToldFinding
 from vtorque_spec.plan.context import (
     Cell,
     CellMemory,
@@ -121,8 +120,6 @@ __all__ = [
     "Mail",
     "Mount",
     "MountKind",
-    "Needs",
-    "NodeAnswer",
     "NodeBundle",
     "NodeContext",
     "NodePlan",
@@ -133,7 +130,6 @@ __all__ = [
     "Pages",
     "Pinning",
     "Pins",
-    "Question",
     "SaidCell",
     "SaidDevice",
     "SaidImage",
@@ -141,7 +137,6 @@ __all__ = [
     "Script",
     "Slot",
     "TapNic",
-    "ToldFinding",
     "UserNic",
     "UserPart",
     "Variable",

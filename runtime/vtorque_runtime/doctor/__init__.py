@@ -12,7 +12,8 @@ from vtorque_runtime.doctor import files, hooks, machine, network, software
 from vtorque_runtime.doctor.node import Node, Result, Told, error
 from vtorque_runtime.planner import Planner, RefusedError
 from vtorque_spec.fault import Fault
-from vtorque_spec.plan import NodeSite, ToldFinding
+from vtorque_spec.plan import NodeSite
+from vtorque_spec.plan.answer import ToldFinding
 
 Check = Callable[[Node], Told]
 SiteCheck = Callable[[Node, NodeSite], Told]

@@ -13,7 +13,8 @@ from pathlib import Path
 from vtorque_runtime.batch import command
 from vtorque_runtime.doctor.node import Node, Told, error, warning
 from vtorque_spec.fault import Fault
-from vtorque_spec.plan import NodeSite, ToldFinding
+from vtorque_spec.plan import NodeSite
+from vtorque_spec.plan.answer import ToldFinding
 
 _OURS = re.compile(rb"vtorque[-_]runtime")
 _MOM_PRIV = ("/var/spool/torque/mom_priv", "/opt/torque/spool/mom_priv", "/var/lib/torque/mom_priv")

@@ -9,7 +9,8 @@ from vtorque_runtime import kvm as kvm_probe
 from vtorque_runtime import partition, sysfs
 from vtorque_runtime.cpulist import list_text
 from vtorque_runtime.doctor.node import Node, Told, error, warning
-from vtorque_spec.plan import Cell, NodeSite, SaidCell, ToldFinding
+from vtorque_spec.plan import Cell, NodeSite, SaidCell
+from vtorque_spec.plan.answer import ToldFinding
 
 _TIME_ERROR = 5
 _TIMEX_BYTES = 256

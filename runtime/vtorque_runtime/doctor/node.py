@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
-from vtorque_spec.plan import ToldFinding
+from vtorque_spec.plan.answer import ToldFinding
 
 
 class Libvirt(Protocol):
