@@ -14,7 +14,7 @@ from vtorque_spec.canonical import canonical_json, from_json
 from vtorque_spec.fault import Fault
 from vtorque_spec.plan import VERSION
 
-REGISTERED, READY, FAILED, ENDED = "registered", "ready", "failed", "ended"
+REGISTERED, READY, FAILED = "registered", "ready", "failed"
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class VmStatus:
 class Status:
     """The content of status.json.
 
-    `phase` is registered, planning, staging, booting, ready, failed or ended; a failed one has a verdict. `pid` and
+    `phase` is registered, planning, staging, booting, ready or failed; a failed one has a verdict. `pid` and
     `start_ticks` are the supervisor's, 0 before there is one; `since_s` is the Unix time of the last change.
     """
 
