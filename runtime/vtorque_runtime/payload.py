@@ -31,14 +31,14 @@ _KEPT = re.compile(
 )
 _ARRAY_INDEX = ("PBS_ARRAY_INDEX", "PBS_ARRAYID", "SLURM_ARRAY_TASK_ID")
 
+# `wait` ends for a job that is stopped too; bash 5.2's `wait -f`, which does not, at times never ends.
 _START = """\
 cd "${0%/*}" || exit 78
 exec 3>&2 2>/dev/null
 set -m
 bash "$1.sh" </dev/null 2>&3 3>&- &
 echo "$!" >"$1.pid"
-wait -f "$!"
-code=$?
+while wait "$!"; code=$?; kill -s 0 "$!"; do sleep 0.2; done
 kill -s KILL -- "-$!"
 echo "$code" >"$1.status"
 exit "$code"

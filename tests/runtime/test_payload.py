@@ -158,6 +158,11 @@ def test_how_a_part_runs(
     assert (tmp_path / "run.status").read_text() == f"{code}\n"
 
 
+def test_a_part_that_is_stopped_has_not_ended(tmp_path: Path, job: Handover, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = 'sleep 0.5 && kill -CONT "$$" &\nkill -STOP "$$"; exit 7'
+    assert start(unpacked(tmp_path, part(text), job, monkeypatch)).returncode == 7
+
+
 def test_what_a_part_leaves_running_is_killed(tmp_path: Path, job: Handover, monkeypatch: pytest.MonkeyPatch) -> None:
     text = "sleep 1000 & echo $!; exit 3"
     done = start(unpacked(tmp_path, part(text), job, monkeypatch))  # would not return while `sleep` holds the pipe
