@@ -5,8 +5,9 @@
 
 The nodes are simulated: a job's record as a batch system tells it, and a site with a bridge whose table has that many
 nodes. From there on it is the runtime's own way on one of them, the last: addresses and keys, the confined child, the
-recheck, the seed. libvirt, the host's own CPUs and its bridge are not asked. "child" is the confined process from its
-start, with all that it loads; "root" the supervisor's part. Both are CPU time.
+recheck, the seeds. libvirt, the host's own CPUs and its bridge are not asked. "children" are the confined processes
+from their start, with all that they load; "root" the supervisor's part. Both are CPU time. "asked" and "answer" are the
+longest lines to and from a child; the limit of an answer is told at the end.
 """
 
 import argparse
@@ -25,17 +26,17 @@ from idle import put, script, write_site
 from vtorque_runtime import handover, host, identity, ledger, network
 from vtorque_runtime.batch import job_key
 from vtorque_runtime.batch.contract import BatchJob, Share
-from vtorque_runtime.identity import batch_draft, reserve
+from vtorque_runtime.confined import LIMITS
+from vtorque_runtime.identity import Reserved, batch_draft, reserve
 from vtorque_runtime.keys import read_cluster_keys
-from vtorque_runtime.planner import Planner
+from vtorque_runtime.planner import Planner, compiled, offered
 from vtorque_runtime.prologue import seed_image
 from vtorque_runtime.recheck import seed_files
 from vtorque_runtime.spool import Start, open_registry
-from vtorque_runtime.supervise import offered
 from vtorque_spec.canonical import canonical_json, from_json
 from vtorque_spec.carrier import machine_part_in_script
-from vtorque_spec.plan import Cell, NodeContext
-from vtorque_spec.plan.answer import Question
+from vtorque_spec.plan import Cell, NodeBundle, NodeContext, NodePlan
+from vtorque_spec.plan.answer import FilesQuestion, Question
 
 CPUS = range(16)
 CELL = Cell(0, tuple((cpu,) for cpu in CPUS), 32 * 1024**3, (), ())
@@ -48,12 +49,13 @@ NETWORK = """{{kind: bridge, bridge: bench0, subnet: 10.20.0.0/16,
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one node. `told_kib` is the largest question to the child, `seed_kib` the first guest's user-data."""
+    """Of one node. `told_kib` and `answer_kib` are the longest lines to and from a child, `seed_kib` a guest's seed."""
 
     root_s: float
     child_s: float
     wall_s: float
     told_kib: float
+    answer_kib: float
     seed_kib: float
     handover_kib: float
 
@@ -76,14 +78,17 @@ def main() -> None:
                     found[nodes].append(cost)
     first = found[options.nodes[0]]
     print(f"\none node of a job, {options.vms} VMs a node ({options.runs} runs each, medians; ratios over the first)")
-    print("nodes  root CPU ms  child CPU ms  wall ms  CPU ratio  asked KiB  user-data KiB  handover KiB")
+    print("nodes  root CPU ms  children CPU ms  wall ms  CPU ratio  asked KiB  answer KiB  seed KiB  handover KiB")
     for nodes, costs in found.items():
         ratio = statistics.median(
             (a.root_s + a.child_s) / (b.root_s + b.child_s) for a, b in zip(costs, first, strict=True)
         )
         root, child, wall = (1000 * median(costs, name) for name in ("root_s", "child_s", "wall_s"))
-        told, seed, hand = (median(costs, name) for name in ("told_kib", "seed_kib", "handover_kib"))
-        print(f"{nodes:>5}{root:>13.0f}{child:>14.0f}{wall:>9.0f}{ratio:>11.2f}{told:>11.1f}{seed:>15.1f}{hand:>14.1f}")
+        told, answer = median(costs, "told_kib"), median(costs, "answer_kib")
+        seed, hand = median(costs, "seed_kib"), median(costs, "handover_kib")
+        print(f"{nodes:>5}{root:>13.0f}{child:>17.0f}{wall:>9.0f}{ratio:>11.2f}", end="")
+        print(f"{told:>11.1f}{answer:>12.1f}{seed:>10.1f}{hand:>14.1f}")
+    print(f"an answer has at most {LIMITS.result_bytes // 1024} KiB, and a child {LIMITS.time_s} s for it")
 
 
 def median(costs: list[Cost], name: str) -> float:
@@ -110,27 +115,28 @@ class Simulated:
         job = from_json(BatchJob, self.record)
         start = Start(job.system, job.job_id, job.start, job.node)
         spool, held = self.registry.register(job_key(job.job_id, job.node), 0, 0, start)
-        most = 0
 
         def question(node: NodeContext) -> Question:
-            nonlocal most
-            asked = Question(job.spec, USER, (), job.queue, node)
-            most = max(most, len(canonical_json(asked)) if node.slots else 0)
-            return asked
+            return Question(job.spec, USER, (), job.queue, node)
 
         with Planner(job.node, self.site) as planner:
             keys = read_cluster_keys(self.site / "cluster.key")
             draft = batch_draft(job, held, self.registry, planner.site, keys, self.images)
             needs = planner.needs(question(draft.context))
             reserved = reserve(draft, needs.vms, offered(planner.site, needs.network))
-            bundle = ledger.settle(reserved, lambda node: planner.bundle(question(node)))
-        seeds = [seed_files(bundle, guest) for guest in bundle.plan.guests]
-        for seed in seeds:
-            seed_image(seed)
-        told = canonical_json(handover.of_plan(bundle.plan, reserved.context.vms, job.job_id, 0))
+            plan = ledger.settle(reserved, lambda node: planner.plan(question(node)))
+        bundle = NodeBundle(plan, compiled(plan.guests, reserved.context.vms))
+        seeds = [seed_image(seed_files(bundle, guest)) for guest in plan.guests]
+        told = canonical_json(handover.of_plan(plan, reserved.context.vms, job.job_id, 0))
         spent = time.process_time() - own_s, waited_for_s() - others_s, time.monotonic() - began
+        asked = max(len(canonical_json(one)) for one in (question(reserved.context), files_asked(reserved, plan)))
+        answer = max(len(canonical_json(one)) for one in (plan, bundle.files))
         self.registry.remove(spool)
-        return Cost(*spent, most / 1024, len(seeds[0]["user-data"]) / 1024, len(told) / 1024)
+        return Cost(*spent, asked / 1024, answer / 1024, len(seeds[0]) / 1024, len(told) / 1024)
+
+
+def files_asked(reserved: Reserved, plan: NodePlan) -> FilesQuestion:
+    return FilesQuestion(plan.guests, reserved.context.vms)
 
 
 def waited_for_s() -> float:

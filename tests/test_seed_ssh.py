@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.compilers.plans import GUEST, VMS
-from vtorque_compilers.seed.cloud_config import SSH_CONFIG, SSHD_CONFIG, files
+from vtorque_compilers.seed.cloud_config import SSH_CONFIG, SSHD_CONFIG, files, ssh_config
 from vtorque_runtime import ssh
 from vtorque_runtime.keys import FOREVER_S, JobKeys
 from vtorque_spec.plan import Group, JobVm, LinuxGuest, Login
@@ -34,14 +34,19 @@ def me() -> Login:
 
 def guest(keys: JobKeys, valid_before_s: int = FOREVER_S, names: Sequence[str] = (NAME, ADDRESS)) -> LinuxGuest:
     """One of the job's, named NAME, whose user is the caller."""
-    host_key, vms = keys.host_key("n1", 0, names, valid_before_s), (JobVm("n1", 0, NAME, ADDRESS), VMS[1])
-    return replace(GUEST, hostname=NAME, host_key=host_key, login=me(), keys=keys.texts(), vms=vms)
+    host_key = keys.host_key("n1", 0, names, valid_before_s)
+    return replace(GUEST, hostname=NAME, host_key=host_key, login=me(), keys=keys.texts())
 
 
 def written(directory: Path, made: LinuxGuest) -> Path:
     """The guest's files below `directory`, each naming the others there."""
     key = ("/etc/ssh/ssh_host_ed25519_key", "0600", made.host_key.private)
-    for path, mode, content in (key, *((file["path"], file["permissions"], file["content"]) for file in files(made))):
+    client = (SSH_CONFIG, "0644", ssh_config((JobVm("n1", 0, NAME, ADDRESS), VMS[1])))
+    for path, mode, content in (
+        key,
+        client,
+        *((file["path"], file["permissions"], file["content"]) for file in files(made)),
+    ):
         target = directory / str(path).removeprefix("/")
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(str(content).replace("/etc/ssh/", f"{directory}/etc/ssh/"))

@@ -13,8 +13,9 @@ from vtorque_runtime import host, identity, ledger
 from vtorque_runtime.identity import Reserved
 from vtorque_runtime.planner import check_needs
 from vtorque_spec.fault import Fault
-from vtorque_spec.node import Answer, Needs, bundle_of, check_job, needs_of, plan_job, read_answer
-from vtorque_spec.plan import NodeBundle, NodeContext
+from vtorque_spec.node import Answer, Needs, check_job, needs_of, plan_job, plan_of, read_answer
+from vtorque_spec.node.facts import node_site
+from vtorque_spec.plan import NodeContext, NodePlan
 
 Slot = Literal["core", "thread"]
 
@@ -60,20 +61,21 @@ class Node:
     def draft(self, number: int = 1) -> identity.Draft:
         found = fakes.draft(self.directory, uid=12345, number=number)
         images = (replace(found.context.images[0], name="debian-12"),)
+        found = replace(found, site=node_site(self.site, "node"))
         facts = {"images": images, "host_cpus": (), "slot": self.slot, "allotted_slots": self.slots}
         return replace(found, context=replace(found.context, **facts))  # type: ignore[arg-type] # of several types
 
-    def settled(self, number: int = 1, advised: tuple[int, ...] | None = None) -> tuple[Reserved, NodeBundle]:
+    def settled(self, number: int = 1, advised: tuple[int, ...] | None = None) -> tuple[Reserved, NodePlan]:
         draft = self.draft(number)
         reserved = identity.reserve(draft, needs_of(self.ask(draft.context)).vms, fakes.ISOLATED, advised)
-        return reserved, ledger.settle(reserved, lambda context: bundle_of(self.ask(context)))
+        return reserved, ledger.settle(reserved, lambda context: plan_of(self.ask(context)))
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_what_the_front_end_plans_passes_roots_check(tmp_path: Path, mode: str) -> None:
-    _, bundle = Node(tmp_path, machine_part(tmp_path, MODES[mode])).settled()
-    assert len(bundle.plan.guests) == 2
-    assert bundle.plan.claim.cpus
+    _, plan = Node(tmp_path, machine_part(tmp_path, MODES[mode])).settled()
+    assert len(plan.guests) == 2
+    assert plan.claim.cpus
 
 
 @pytest.mark.parametrize("slot", ["core", "thread"])
@@ -81,9 +83,9 @@ def test_what_the_front_end_plans_passes_roots_check(tmp_path: Path, mode: str) 
 def test_as_many_slots_as_are_used_are_enough(tmp_path: Path, mode: str, slot: Slot) -> None:
     """The front end and root count them alike."""
     machine = machine_part(tmp_path, MODES[mode])
-    used = Node(tmp_path / "all", machine).settled()[1].plan.claim.cpus
+    used = Node(tmp_path / "all", machine).settled()[1].claim.cpus
     slots = len(used) // (1 if slot == "thread" else 2)
-    assert Node(tmp_path / "enough", machine, slot, slots).settled()[1].plan.claim.cpus == used
+    assert Node(tmp_path / "enough", machine, slot, slots).settled()[1].claim.cpus == used
     fewer = Node(tmp_path / "fewer", machine, slot, slots - 1)
     told = fewer.ask(identity.reserve(fewer.draft(), 2, fakes.ISOLATED).context)
     assert told.result is None
@@ -93,10 +95,10 @@ def test_as_many_slots_as_are_used_are_enough(tmp_path: Path, mode: str, slot: S
 def test_jobs_on_one_node_share_nothing(tmp_path: Path, mode: str) -> None:
     at = Node(tmp_path, machine_part(tmp_path, MODES[mode]))
     (first, one), (second, other) = at.settled(1), at.settled(2)
-    assert not set(one.plan.claim.cpus) & set(other.plan.claim.cpus)
-    assert ledger.taken(first.registry) == ledger.merged([one.plan.claim, other.plan.claim])
+    assert not set(one.claim.cpus) & set(other.claim.cpus)
+    assert ledger.taken(first.registry) == ledger.merged([one.claim, other.claim])
     first.registry.remove(first.spool)
-    assert at.settled(3)[1].plan.claim == one.plan.claim
+    assert at.settled(3)[1].claim == one.claim
     assert second.spool.claim.exists()
 
 
@@ -114,10 +116,10 @@ def test_numads_cells_are_the_jobs(tmp_path: Path) -> None:
     at = Node(tmp_path, machine_part(tmp_path, "pinning: numad\nvcpus: 2"))
     assert needs_of(at.ask(at.draft().context)) == Needs(2, "default", 4, 2 * (512 + 256))
     for number, advised in enumerate([(0,), (1,)], 1):
-        _, bundle = at.settled(number, advised)
-        assert {own.cell for own in bundle.plan.claim.memory} == set(advised)
+        _, plan = at.settled(number, advised)
+        assert {own.cell for own in plan.claim.memory} == set(advised)
         cores = {cpu: cell.id for cell in fakes.node_cells() for core in cell.cores for cpu in core}
-        assert {cores[cpu] for cpu in bundle.plan.claim.cpus} == set(advised)
+        assert {cores[cpu] for cpu in plan.claim.cpus} == set(advised)
 
 
 # --- what the child says that the job needs -------------------------------------------------------------------------

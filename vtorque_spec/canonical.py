@@ -5,6 +5,7 @@ NaN). A digest is SHA-256 over it, prefixed with a type name and a version, so t
 """
 
 import dataclasses
+import functools
 import hashlib
 import json
 import types
@@ -105,12 +106,18 @@ def from_data(kind: Any, data: object, where: str = "") -> object:
 def _from_mapping(kind: Any, data: object, where: str) -> object:
     if not isinstance(data, dict):
         raise DecodeError(f"{where or 'the whole'}: expected a mapping, found {_shown(data)}")
-    hints = typing.get_type_hints(kind)
-    names = {field.name for field in dataclasses.fields(kind)}
-    if names != set(data):
-        odd = ", ".join(sorted(map(str, names ^ set(data))))
+    kinds = _members(kind)
+    if kinds.keys() != data.keys():
+        odd = ", ".join(sorted(map(str, kinds.keys() ^ data.keys())))
         raise DecodeError(f"{where or 'the whole'}: members missing or unknown: {odd}")
-    return kind(**{name: from_data(hints[name], data[name], f"{where}.{name}".lstrip(".")) for name in names})
+    return kind(**{name: from_data(of, data[name], f"{where}.{name}".lstrip(".")) for name, of in kinds.items()})
+
+
+@functools.cache
+def _members(kind: Any) -> dict[str, Any]:
+    """The types of a dataclass's members: a table of thousands asks for them thousands of times."""
+    hints = typing.get_type_hints(kind)
+    return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
 
 
 def _from_union(kinds: tuple[Any, ...], data: object, where: str) -> object:

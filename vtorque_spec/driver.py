@@ -30,7 +30,7 @@ from vtorque_spec.embed import embed_map, user_part
 from vtorque_spec.fault import Fault
 from vtorque_spec.placement.nodes import node_of_class, node_of_context
 from vtorque_spec.placement.request import Choice, choose, report_shortages
-from vtorque_spec.plan import Artifact, Flavour, JobPlan, NodeBundle, NodeContext, NodePlan, UserPart
+from vtorque_spec.plan import Artifact, Flavour, JobPlan, NodeContext, NodePlan, UserPart
 from vtorque_spec.policy import Context, Effective, have_limits
 from vtorque_spec.policy.check import check_policy
 from vtorque_spec.policy.defaults import Holds, fill_defaults
@@ -113,7 +113,7 @@ def apply_policy(
         return conditions(site, context, job, unseen)
 
     effective = fill_defaults(normal, site.policy, conditions_of, report)
-    if effective is not None and have_limits(site.policy):
+    if effective is not None and have_limits(site.policy, effective.data):
         from vtorque_spec.policy.limits import check_limits
 
         check_limits(effective, normal, context, site, report, unseen)
@@ -144,15 +144,19 @@ def compile_script(checked: Checked, flavour: Flavour, report: Report) -> Artifa
 
 def compile_bundle(checked: Checked, site: Site, script: Artifact, report: Report) -> tuple[Artifact, ...]:
     """Return the script, the JobPlan, and the guests' files as they would be on a node of the chosen class."""
+    from vtorque_compilers.guests import compile_guests
     from vtorque_spec.placement.preview import preview_context
 
     name = checked.choice.node_class
     context = preview_context(checked.job, name, node_of_class(site, name))
-    bundle = plan_for_node(checked.job, context, site, name, checked.normal, report)
-    if bundle is None:
+    plan = plan_for_node(checked.job, context, site, name, checked.normal, report)
+    if plan is None:
         return ()
-    files = [script, Artifact("job-plan.json", _pretty(checked.job)), *bundle.files]
-    return (*files, manifest(files))
+    files = [script, Artifact("job-plan.json", _pretty(checked.job))]
+    with faults(report):
+        files += compile_guests(plan.guests, context.vms)
+        return (*files, manifest(files))
+    return ()
 
 
 def picture_of(checked: Checked, site: Site) -> "Picture":
@@ -174,19 +178,15 @@ def manifest(files: list[Artifact]) -> Artifact:
 
 def plan_for_node(
     job: JobPlan, context: NodeContext, site: Site, node_class: str, normal: NormalForm, report: Report
-) -> NodeBundle | None:
-    """Decide everything that one node of a class needs, and compile its guests' files."""
-    from vtorque_compilers.domain import compile_domain
-    from vtorque_compilers.seed import compile_seed
+) -> NodePlan | None:
+    """Decide everything that one node of a class needs."""
     from vtorque_spec.placement.node_plan import plan_node
 
     with faults(report):
         plan = plan_node(job, context, node_of_context(site, node_class, context))
-        if not isinstance(plan, NodePlan):
-            report_shortages(plan, normal, report)
-            return None
-        files = [file for guest in plan.guests for file in (compile_domain(guest), *compile_seed(guest))]
-        return NodeBundle(plan, tuple(files))
+        if isinstance(plan, NodePlan):
+            return plan
+        report_shortages(plan, normal, report)
     return None
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Self
 
 from vtorque_runtime import epilogue, host, network
 from vtorque_runtime.batch.contract import BatchJob, Share
@@ -28,7 +28,6 @@ from vtorque_spec.plan import (
     Login,
     NodeContext,
     NodeSite,
-    OfferedMount,
     OfferedNetwork,
     Slot,
     TapNic,
@@ -40,13 +39,14 @@ from vtorque_spec.plan import (
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A job that is known here and holds nothing yet; its context has no slots.
+    """A job that is known here and holds nothing yet; its context has no slots. `site` are the site's words.
 
     `facts` is what was found here, in one line for a person; `keys` is what its VMs' identities will derive from. A
     batch system's job is registered already, as `held`, and has the `shares` of its nodes in rank order.
     """
 
     context: NodeContext
+    site: NodeSite
     facts: str
     registry: Registry
     store: Path
@@ -62,6 +62,7 @@ class Reserved:
     """What the node holds for one job that may be prepared now; leaving the block gives it back and undoes the job."""
 
     context: NodeContext
+    site: NodeSite
     registry: Registry
     spool: Spool
     registration: Registration
@@ -83,23 +84,19 @@ class Reserved:
         epilogue.apply(self.registry, self.spool)
 
 
-def draft(
-    *, user: str, images: Path, min_uid: int, slot: Literal["core", "thread"], host_cores: int,
-    mounts: tuple[OfferedMount, ...] = (), emulated: bool = False, lane: Lane | None = None, base: Path | None = None,
-) -> Draft:  # fmt: skip
+def draft(user: str, images: Path, site: NodeSite, lane: Lane | None = None, base: Path | None = None) -> Draft:
     """Find out all about a job of `user` on this node but what its VMs will be; nothing is held for it yet.
 
-    `images` is the image store; a `slot` and the number of the host's own cores are the site's words for this node,
-    `mounts` what it offers, `emulated` whether KVM is not to be used; `lane` follows from who calls when not said;
-    `base` is the spool's parent, for tests. Raises Fault VT0901, VT0902, VT0905, VT0914.
+    `images` is the image store; `lane` follows from who calls when not said; `base` is the spool's parent, for tests.
+    Raises Fault VT0901, VT0902, VT0905, VT0914.
     """
     lane = lane or ("system" if os.geteuid() == 0 else "session")
-    login = find_login(user, min_uid)
-    found = _facts(lane, emulated)
+    login = find_login(user, site.min_uid)
+    found = _facts(lane, site.hypervisor == "emulation")
     registry = open_registry(lane, base)
     job_id = f"local-{secrets.token_hex(4)}"
-    context = _context(registry, job_id, node_name(), login, found, slot, host_cores, images, mounts)
-    return Draft(context, found.sentence(), registry, images, JobKeys.random(job_id, login.uid))
+    context = _context(registry, job_id, node_name(), login, found, site, images)
+    return Draft(context, site, found.sentence(), registry, images, JobKeys.random(job_id, login.uid))
 
 
 def batch_draft(
@@ -111,7 +108,7 @@ def batch_draft(
     """
     login, share = find_login(job.user, site.min_uid), job.share
     found = _facts(registry.lane, site.hypervisor == "emulation")
-    context = _context(registry, held.job_id, job.node, login, found, site.slot, site.host_cores, images, site.mounts)
+    context = _context(registry, held.job_id, job.node, login, found, site, images)
     memory = context.allotted_memory_bytes if share.memory_bytes is None else share.memory_bytes
     context = replace(
         context,
@@ -122,7 +119,7 @@ def batch_draft(
     digest = hashlib.sha256(job.spec.encode("utf-8", "replace")).hexdigest()
     keys = JobKeys(cluster_keys, job.server, job.job_id, job.start, login.uid, digest)
     sentence = found.sentence()
-    return Draft(context, sentence, registry, images, keys, held, job.shares, job.rank, job.exclusive)
+    return Draft(context, site, sentence, registry, images, keys, held, job.shares, job.rank, job.exclusive)
 
 
 def _facts(lane: Lane, emulated: bool) -> host.HostFacts:
@@ -134,9 +131,8 @@ def _facts(lane: Lane, emulated: bool) -> host.HostFacts:
 
 
 def _context(
-    registry: Registry, job_id: str, node: str, login: Login, found: host.HostFacts, slot: Literal["core", "thread"],
-    host_cores: int, images: Path, mounts: tuple[OfferedMount, ...],
-) -> NodeContext:  # fmt: skip
+    registry: Registry, job_id: str, node: str, login: Login, found: host.HostFacts, site: NodeSite, images: Path
+) -> NodeContext:
     return NodeContext(
         version=VERSION,
         job_id=job_id,
@@ -147,8 +143,8 @@ def _context(
         devices=found.devices,
         allotted_cpus=found.cpus,
         allotted_slots=None,
-        slot=slot,
-        host_cpus=tuple(sorted(cpu for core in lowest_cores(found.cells, host_cores) for cpu in core)),
+        slot=site.slot,
+        host_cpus=tuple(sorted(cpu for core in lowest_cores(found.cells, site.host_cores) for cpu in core)),
         allotted_memory_bytes=found.memory_bytes,
         taken=Claim((), (), ()),
         advised_cells=None,
@@ -158,7 +154,8 @@ def _context(
         vms=(),
         slots=(),
         mounts=tuple(
-            replace(mount, source=owned(mount.source, login), target=owned(mount.target, login)) for mount in mounts
+            replace(mount, source=owned(mount.source, login), target=owned(mount.target, login))
+            for mount in site.mounts
         ),
         spool=str(registry.spool(job_id).path),
     )
@@ -182,7 +179,7 @@ def reserve(draft: Draft, vms: int, offer: OfferedNetwork, advised_cells: tuple[
     slots = tuple(_slot(draft.keys, vm, nic) for vm, nic in zip(own, cards, strict=True))
     keys = draft.keys.texts()
     context = replace(context, keys=keys, vms=names, slots=slots, advised_cells=advised_cells)
-    return Reserved(context, draft.registry, spool, held, draft.store, ports)
+    return Reserved(context, draft.site, draft.registry, spool, held, draft.store, ports)
 
 
 def find_login(user: str, min_uid: int) -> Login:

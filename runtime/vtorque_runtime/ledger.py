@@ -25,7 +25,7 @@ from vtorque_runtime.spool import EndedError, Registry, Spool, alive
 from vtorque_runtime.steps import DomainUndo
 from vtorque_spec.canonical import DecodeError, canonical_json, from_json
 from vtorque_spec.fault import Fault
-from vtorque_spec.plan import Cell, CellMemory, Claim, NodeBundle, NodeContext
+from vtorque_spec.plan import Cell, CellMemory, Claim, NodeContext, NodePlan
 
 if TYPE_CHECKING:
     from vtorque_runtime.identity import Reserved
@@ -50,7 +50,7 @@ class Entry:
     claim: Claim
 
 
-def settle(reserved: "Reserved", plan: Callable[[NodeContext], NodeBundle]) -> NodeBundle:
+def settle(reserved: "Reserved", plan: Callable[[NodeContext], NodePlan]) -> NodePlan:
     """Plan around what the node's other jobs hold until the plan's claim is granted; return the plan that holds it.
 
     Each time `plan` is given the context as it is now, which stays in `reserved`, and its answer is rechecked. Raises
@@ -59,14 +59,14 @@ def settle(reserved: "Reserved", plan: Callable[[NodeContext], NodeBundle]) -> N
     conflict = ""
     for _ in range(ATTEMPTS):
         reserved.context = observed(reserved.context, reserved.registry)
-        bundle = plan(reserved.context)
-        recheck(bundle, reserved.context)
+        found = plan(reserved.context)
+        recheck(found, reserved.context, reserved.site)
         try:
-            claim(reserved.registry, reserved.spool, bundle.plan.claim, reserved.context.cells)
+            claim(reserved.registry, reserved.spool, found.claim, reserved.context.cells)
         except ConflictError as error:
             conflict = str(error)
         else:
-            return bundle
+            return found
     raise Fault(
         "VT0916",
         f"the node's other jobs took what this one was to have, {ATTEMPTS} times one after the other",

@@ -6,6 +6,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from vtorque_spec.plan import (
+    NO_SETUP,
     BatchRequest,
     CpuTopology,
     DataDisk,
@@ -50,7 +51,13 @@ SOFTWARE = Filesystem("9p", "/srv/sw", "/shares/sw", "sw", "/opt-hpc", True, ())
 ARCHIVE = Filesystem("nfs", "nas:/archive/alice", "", "", "/archive", False, ("vers=4.2", "hard"))
 SCRATCH = DataDisk("scratch", "vdc", 50 * GIB, "/scratch")
 SCRATCH_DISK = Disk("vdc", "/spool/vm0/vdc.raw", "raw", False, None, None, None, None)
-SETUP = GuestSetup("none", None, None)
+SETUP = GuestSetup(
+    "Types: deb\nURIs: http://mirror/debian\nSuites: bookworm\nComponents: main\n",
+    "security",
+    ("g++", "libmetis5"),
+    "#!/bin/sh\necho boot\n",
+    "#!/bin/sh\necho bye\n",
+)
 
 UNPINNED = Pins((), (), (), ())
 MEMORY = GuestMemory(GIB, (), (), None, False)
@@ -93,7 +100,7 @@ GUEST = LinuxGuest(
     machine=MACHINE,
     root_disk_bytes=8 * GIB,
     disks=(),
-    setup=SETUP,
+    setup=NO_SETUP,
     node="n1",
     hostname="vt-42-0",
     nonce="5f0c3a9be1d24788",
@@ -104,7 +111,6 @@ GUEST = LinuxGuest(
     ),
     login=LOGIN,
     keys=KEYS,
-    vms=VMS,
 )
 
 JOB = JobPlan(
@@ -125,7 +131,7 @@ JOB = JobPlan(
     devices=(),
     disks=(),
     mounts=(Mount("home", "virtiofs", "/home", "/home", False, ()),),
-    setup=SETUP,
+    setup=NO_SETUP,
     network=JobNetwork("default", "isolated"),
     boot_timeout_s=120,
     grace_s=60,
@@ -182,7 +188,7 @@ GUESTS = {
     "every-way-to-mount": with_machine(filesystems=(HOME, DATA, SOFTWARE, ARCHIVE), nic=BRIDGE),
     "nothing-shared": with_machine(filesystems=(SOFTWARE, ARCHIVE)),
     "disk": with_machine(replace(GUEST, disks=(SCRATCH,)), disks=(OVERLAY, SEED, SCRATCH_DISK)),
-    "setup": replace(GUEST, setup=GuestSetup("security", "#!/bin/sh\necho boot\n", "#!/bin/sh\necho bye\n")),
+    "setup": replace(GUEST, setup=SETUP),
     "pinned": with_machine(pins=Pins(((4, 5, 6, 9), (7,)), (1, 2), (), ())),
     "floating": with_machine(pins=Pins((), (), (), (2, 3, 6, 7))),
     "iocm": with_machine(

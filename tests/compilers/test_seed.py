@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,8 @@ from tests.compilers.plans import (
     with_machine,
 )
 from tests.spec.helpers import ROOT
-from vtorque_compilers.seed import compile_seed
-from vtorque_compilers.seed.cloud_config import user_data
+from vtorque_compilers.seed import compile_names, compile_seed
+from vtorque_compilers.seed.cloud_config import SSH_CONFIG, user_data
 from vtorque_compilers.seed.yaml11 import to_yaml
 from vtorque_spec.fault import Fault
 from vtorque_spec.plan import Group, HostKey, JobVm, LinuxGuest
@@ -119,7 +120,6 @@ PLACES = {
     "login key": lambda text: with_keys(public_keys=("ssh-ed25519 AAAA", text)),
     "private login key": lambda text: with_keys(login_key=text),
     "authority": lambda text: with_keys(authorities=(text,)),
-    "guest": lambda text: replace(GUEST, vms=(*VMS, JobVm("n3", 0, text, "10.177.0.34"))),
     "group": lambda text: with_login(groups=(Group(text, 7),)),
     "mac": lambda text: with_machine(nic=replace(BRIDGE, mac=text)),
     "address": lambda text: with_machine(nic=replace(BRIDGE, address=text)),
@@ -159,9 +159,6 @@ def test_any_text_comes_back_or_is_refused(text: str, place: str) -> None:
         ("certificate", "a\nb"),
         ("private login key", ""),
         ("authority", "a\nb"),
-        ("guest", "a b"),
-        ("guest", "*"),
-        ("guest", "!a"),
         ("mac", "52:54:00:00:00"),
         ("address", "10.0.0.1/8 x"),
         ("tag", "a b"),
@@ -183,9 +180,18 @@ def test_a_private_key_is_in_no_message(place: str) -> None:
 
 
 def test_a_guest_that_nobody_could_enter_or_know_is_refused() -> None:
-    for guest in (with_keys(public_keys=()), with_keys(authorities=()), replace(GUEST, vms=())):
+    for guest in (with_keys(public_keys=()), with_keys(authorities=())):
         with pytest.raises(Fault, match="VT0605"):
             compile_seed(guest)
+    with pytest.raises(Fault, match="VT0605"):
+        compile_names(())
+
+
+@pytest.mark.parametrize("name", ["a b", "*", "!a", "a\nb", "", "-a"])
+def test_a_name_that_would_be_something_else_in_the_guest(name: str) -> None:
+    for vm in (JobVm("n3", 0, name, "10.177.0.34"), JobVm("n3", 0, "vn3-0", name)):
+        with pytest.raises(Fault, match="VT0605: a seed cannot carry the name"):
+            compile_names((*VMS, vm))
 
 
 def test_root_and_the_groupless_are_refused() -> None:
@@ -211,8 +217,6 @@ def test_nothing_below_the_home_is_written() -> None:
         "/etc/ssh/vtorque/alice": "0644",
         "/etc/ssh/vtorque/alice.key": "0600",
         "/etc/ssh/vtorque_known_hosts": "0644",
-        "/etc/ssh/ssh_config.d/00-vtorque.conf": "0644",
-        "/etc/hosts": "0644",
     }
     assert config(GUEST)["users"][0]["no_create_home"] is True
 
@@ -237,7 +241,7 @@ def test_every_way_to_mount_and_nothing_makes_root_or_a_device() -> None:
     }
     assert all({"nosuid", "nodev", "nofail"} < set(line[3].split(",")) for line in found.values())
     assert found["/opt-hpc"][3] == "ro,nosuid,nodev,nofail,trans=virtio,version=9p2000.L,msize=262144"
-    assert found["/archive"][3] == "rw,nosuid,nodev,nofail,_netdev,vers=4.2,hard"
+    assert found["/archive"][3] == "rw,nosuid,nodev,nofail,noauto,_netdev,vers=4.2,hard"
     disk = ["/dev/disk/by-id/virtio-vdc", "/scratch", "ext4", "rw,nosuid,nodev,nofail", "0", "0"]
     assert config(GUESTS["disk"])["mounts"] == [disk]
 
@@ -270,7 +274,7 @@ def test_a_line_of_fstab_has_six_fields_whatever_is_mounted(text: str, place: st
     assert " ".join(line).split() == "\t".join(line).split() == line
     assert line[0][0] != "#"
     assert "\\" not in line[0] + line[1]
-    assert len(line[3].split(",")) == {"source": 7, "option": 7}.get(place, 4)
+    assert len(line[3].split(",")) == {"source": 8, "option": 8}.get(place, 4)
     assert text in line[{"source": 0, "tag": 0, "disk": 0, "target": 1, "mount": 1, "option": 3}[place]]
 
 
@@ -279,6 +283,8 @@ def test_programs_of_the_site_are_roots_alone() -> None:
     assert written["/etc/vtorque/boot"]["content"] == GUESTS["setup"].setup.boot
     assert written["/etc/vtorque/shutdown"]["content"] == GUESTS["setup"].setup.shutdown
     assert written["/etc/vtorque/updates"]["content"].startswith("#!/bin/sh\n")
+    assert written["/etc/vtorque/packages"]["content"].startswith("#!/bin/sh\n")
+    assert written["/etc/apt/vtorque.sources"]["content"] == GUESTS["setup"].setup.apt_sources
     assert {file["permissions"] for path, file in written.items() if path.startswith("/etc/vtorque/")} == {"0700"}
     assert not any(file["path"].startswith("/etc/vtorque/") for file in config(GUEST)["write_files"])
 
@@ -313,20 +319,36 @@ def test_meta_data_and_network() -> None:
         assert yaml.safe_load(text) == {"version": 2, "ethernets": {"nic0": card | addressing}}
 
 
+def names(vms: Sequence[JobVm]) -> dict[str, str]:
+    return {artifact.path: artifact.text for artifact in compile_names(vms)}
+
+
+def test_all_guests_of_the_job_have_names() -> None:
+    assert names(VMS)["seed/hosts"].splitlines() == ["10.177.0.2 vt-42-0", "10.177.0.18 vn2-0"]
+    assert names([replace(vm, address=None) for vm in VMS])["seed/hosts"] == ""
+
+
 @pytest.mark.parametrize(
-    ("guest", "lines"),
-    [
-        ("network", ["10.177.0.2 vt-42-0", "10.177.0.18 vn2-0", "10.177.0.1 n1"]),
-        ("user-nic", ["127.0.1.1 vt-42-0", "10.0.2.2 n1"]),
-    ],
+    ("guest", "lines"), [("network", ["10.177.0.1 n1"]), ("user-nic", ["127.0.1.1 vt-42-0", "10.0.2.2 n1"])]
 )
-def test_all_guests_of_the_job_and_the_host_have_names(guest: str, lines: list[str]) -> None:
-    known = GUESTS[guest].vms if guest == "network" else tuple(replace(vm, address=None) for vm in GUESTS[guest].vms)
-    written = config(replace(GUESTS[guest], vms=known))["write_files"]
-    (hosts,) = (file for file in written if file["path"] == "/etc/hosts")
-    assert hosts["content"].splitlines() == lines
-    assert hosts["append"] is True  # what the image's builder wrote there stays
+def test_the_host_has_a_name(guest: str, lines: list[str]) -> None:
+    """And the guest itself, where nobody reaches it by its address."""
+    command = config(GUESTS[guest])["bootcmd"][1]
+    assert command[3:5] == ["names.sh", SSH_CONFIG]
+    assert command[5].splitlines() == lines
     assert config(GUESTS[guest])["manage_etc_hosts"] is False
+
+
+def test_a_seed_does_not_grow_with_the_job() -> None:
+    """A table of thousands is plain text, once: in a seed cloud-init would read it for minutes."""
+    many = [
+        JobVm(f"n{node}", index, f"vn{node}-{index}", "10.20.255.255") for node in range(1000) for index in range(16)
+    ]
+    found = names(many)
+    assert len(found["seed/hosts"].splitlines()) == 16_000
+    assert found["seed/ssh_config"].count("Host ") == 1000
+    assert max(map(len, found["seed/ssh_config"].splitlines())) < 1024
+    assert "vn999-15" not in "".join(artifact.text for artifact in compile_seed(GUEST))
 
 
 @pytest.mark.parametrize(
@@ -339,7 +361,7 @@ def test_all_guests_of_the_job_and_the_host_have_names(guest: str, lines: list[s
     ],
 )
 def test_name_servers_and_time_servers_are_told(guest: str, told: list[str]) -> None:
-    assert config(GUESTS[guest])["bootcmd"][1][3:] == ["network.sh", *told]
+    assert config(GUESTS[guest])["bootcmd"][2][3:] == ["network.sh", *told]
 
 
 @pytest.mark.parametrize("changes", [{"dns": ("a b",)}, {"search": ("a\nb",)}, {"ntp": ("-x",)}, {"gateway": "x"}])

@@ -42,7 +42,7 @@ from cloudinit.distros import ug_util
 config = yaml.safe_load(open(sys.argv[1]))
 def run(commands):
     return subprocess.run(["sh", "-c", util.shellify(commands)]).returncode
-prepared = run(config["bootcmd"])
+prepared = run([command for command in config["bootcmd"] if "names.sh" not in command])  # there is no volume here
 for file in config["write_files"]:
     os.makedirs(os.path.dirname(file["path"]), exist_ok=True)
     with open(file["path"], "w") as target:
@@ -158,9 +158,29 @@ def test_a_mount_that_is_missing_is_named_and_no_token_given(tmp_path: Path) -> 
     assert found.output[0] == "prepare 0 finish 1"
     assert found.console == [
         f"vtorque-phase: cloud-init {GUEST.nonce}",
+        f"vtorque-phase: mounts {GUEST.nonce}",
+        "mount: /data: can't find in /etc/fstab.",
         f"vtorque-phase: mounts-failed /data {GUEST.nonce}",
     ]
     assert not any(line.startswith("token=") for line in found.output)
+
+
+def test_a_server_that_does_not_answer_is_named(tmp_path: Path) -> None:
+    """Here mounting it never ends, and the clock runs fast."""
+    (tmp_path / "mount").write_text('#!/bin/sh\n[ "$1" = /data ] && exec sleep 1000\nexec /run/mount "$@"\n')
+    (tmp_path / "mount").chmod(0o755)
+    (tmp_path / "timeout").write_text('#!/bin/sh\n[ "$3" = 30 ] && shift 3 && exec /run/timeout 0.1 "$@"\n')
+    (tmp_path / "timeout").chmod(0o755)
+    before = (
+        "cp /usr/bin/timeout /usr/bin/mount /run; echo nas:/a/alice /data nfs noauto 0 0 >>/etc/fstab;"
+        f"mount --bind {tmp_path}/timeout /usr/bin/timeout; mount --bind {tmp_path}/mount /usr/bin/mount"
+    )
+    missing = replace(HOME, tag="gone", target="/data")
+    found = booted(with_machine(filesystems=(missing,)), tmp_path, before=before)
+    assert found.output[0] == "prepare 0 finish 1"
+    assert found.console[2:] == [
+        f"vtorque-phase: mounts-failed /data: nas:/a/alice did not answer within 30 s {GUEST.nonce}"
+    ]
 
 
 def test_an_account_that_is_not_right_is_named_and_no_token_given(tmp_path: Path) -> None:
@@ -170,7 +190,7 @@ def test_an_account_that_is_not_right_is_named_and_no_token_given(tmp_path: Path
 
 
 def with_boot_hook(text: str, updates: Literal["none", "security"] = "none") -> LinuxGuest:
-    return replace(GUEST, setup=GuestSetup(updates, text, None))
+    return replace(GUEST, setup=GuestSetup(None, updates, (), text, None))
 
 
 def test_the_sites_hook_runs_as_root_before_the_token(tmp_path: Path) -> None:
@@ -203,6 +223,46 @@ def test_updates_come_before_the_hook_and_fail_visibly(tmp_path: Path) -> None:
         "no network",
         f"vtorque-phase: updates-failed 100 {GUEST.nonce}",
     ]
+
+
+APT_GET = """#!/bin/sh
+echo "apt-get $*"
+case "$*" in
+    *update) exit $(cat /run/update) ;;
+    *nosuch*) exit 100 ;;
+esac
+"""
+DPKG_QUERY = "#!/bin/sh\n[ $4 = virtual ] || echo installed\n"
+
+
+@pytest.mark.parametrize(
+    ("packages", "update", "failed"),
+    [
+        ("g++ tool", 0, ""),
+        ("nosuch tool", 0, "nosuch"),
+        ("nosuch1 nosuch2 tool", 0, "nosuch1 nosuch2"),
+        ("tool virtual", 0, "virtual"),
+        ("nosuch tool", 100, "nosuch"),
+        ("g++ tool", 100, "g++ tool"),
+    ],
+)
+def test_packages_that_cannot_be_installed_are_named(packages: str, update: int, failed: str, tmp_path: Path) -> None:
+    """By an apt that has no package whose name begins with nosuch, and for `virtual` installs another."""
+    before = f"echo {update} >/run/update"
+    for name, text in (("apt-get", APT_GET), ("dpkg-query", DPKG_QUERY)):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+        before += f"; mount --bind {tmp_path}/{name} /usr/bin/{name}"
+    setup = GuestSetup(None, "none", tuple(packages.split()), "#!/bin/sh\necho hook\n", None)
+    found = booted(replace(GUEST, setup=setup), tmp_path, before=before)
+    assert found.console[2] == f"vtorque-phase: packages {GUEST.nonce}"
+    assert found.console[3].startswith("apt-get ")
+    if failed:
+        assert found.console[-1] == f"vtorque-phase: packages-failed {failed} {GUEST.nonce}"
+        assert found.output[0] == "prepare 0 finish 1"
+    else:
+        assert found.console[4].endswith(f"--no-install-recommends -o APT::Cmd::Pattern-Only=true install {packages}")
+        assert found.console[-2:] == ["hook", f"vtorque-phase: ready {GUEST.nonce}"]
 
 
 def test_updates_are_those_of_security_alone(tmp_path: Path) -> None:

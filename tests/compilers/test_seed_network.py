@@ -1,4 +1,4 @@
-"""network.sh as root of a guest runs it: on an /etc of its own."""
+"""network.sh and names.sh as root of a guest runs them: on an /etc of its own."""
 
 import subprocess
 from pathlib import Path
@@ -74,3 +74,33 @@ def test_time_servers_go_to_timesyncd(tmp_path: Path) -> None:
         "./systemd/timesyncd.conf.d/vtorque.conf:[Time]",
         "./systemd/timesyncd.conf.d/vtorque.conf:NTP=ntp1 ntp2",
     ]
+
+
+def test_the_names_of_the_job_are_put_in_place(tmp_path: Path) -> None:
+    """From the seed's volume; the image's own lines of /etc/hosts stay."""
+    volume, tools = tmp_path / "volume", tmp_path / "bin"
+    volume.mkdir()
+    tools.mkdir()
+    (volume / "hosts").write_text("10.0.0.2 va-0\n")
+    (volume / "ssh_config").write_text("Host va-0\n")
+    (tools / "mount").write_text(f'#!/bin/sh\necho "$1 $2 $3" >/etc/mounted; cp {volume}/* "$4"\n')
+    (tools / "umount").write_text('#!/bin/sh\nrm "$1"/*\n')
+    for tool in tools.iterdir():
+        tool.chmod(0o755)
+    script = (Path(seed.__file__).parent / "names.sh").read_text()
+    environment = {
+        "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "BIN": str(tools), "CONSOLE": str(tmp_path / "console"),
+        "BEFORE": "mount -t tmpfs none /run; echo 127.0.0.1 localhost >/etc/hosts", "SCRIPT": script,
+    }  # fmt: skip
+    arguments = ["/etc/ssh/ssh_config.d/vtorque.conf", "10.0.0.1 host\n"]
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-euc", ENTER + "ls /run\n", "sh", *arguments], env=environment,
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.splitlines() == [
+        "./hosts:127.0.0.1 localhost",
+        "./hosts:10.0.0.2 va-0",
+        "./hosts:10.0.0.1 host",
+        "./mounted:-o ro /dev/disk/by-id/virtio-vdb",
+        "./ssh/ssh_config.d/vtorque.conf:Host va-0",
+    ], "and nothing is left in /run"

@@ -11,11 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from vtorque_spec.canonical import canonical_json
-from vtorque_spec.plan import VERSION, NodeSite, SaidNode
+from vtorque_spec.plan import NO_SETUP, VERSION, NodeSite, SaidNode
 from vtorque_spec.plan.answer import Needs, NodeAnswer, ToldFinding
 
 SITE = NodeSite(
-    VERSION, "site", "slurm", "generic", 1, "thread", 1, (), (), "none", "any", None, SaidNode(1, False, 1, (), ()), ()
+    VERSION, "site", "slurm", "generic", 1, "thread", 1, (), (), "none", "any", None, SaidNode(1, False, 1, (), ()), (),
+    NO_SETUP, "libvirt", None, False,
 )  # fmt: skip
 
 
@@ -32,7 +33,7 @@ def confine(uid: int, gid: int) -> None:
 
 
 def answer(**members: object) -> str:
-    whole = {"findings": (), "site": None, "needs": None, "bundle": None, **members}
+    whole = {"findings": (), "site": None, "needs": None, "plan": None, **members}
     return canonical_json(NodeAnswer(**whole))  # type: ignore[arg-type]
 
 
@@ -85,7 +86,7 @@ def act(what: str) -> None:
         "allocate": allocate,
         "closed": closed,
         "garbage": lambda: os.write(1, b"\xff\x00\x1b[2J\n"),
-        "shape": lambda: say('{"findings":[],"site":null,"needs":[],"bundle":null}'),
+        "shape": lambda: say('{"findings":[],"site":null,"needs":[],"plan":null}'),
         "deep": lambda: say("[" * 10**6),
         "nothing": lambda: say(answer()),
         "needs": lambda: say(answer(needs=Needs(2**40, "default", None, None))),

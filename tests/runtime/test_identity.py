@@ -80,9 +80,8 @@ def test_a_draft_knows_what_the_site_keeps_for_the_host(tmp_path: Path, monkeypa
     monkeypatch.setattr(host, "facts", lambda _hypervisor, *, emulated: found)
     monkeypatch.setattr(identity, "find_login", lambda _user, _min_uid: fakes.login())
     for cores, cpus in ((0, ()), (2, (0, 1, 16, 17))):
-        made = identity.draft(
-            user="tester", images=tmp_path, min_uid=0, slot="core", host_cores=cores, lane="session", base=tmp_path
-        )
+        site = fakes.site(slot="core", host_cores=cores)
+        made = identity.draft("tester", tmp_path, site, "session", tmp_path)
         assert (made.context.slot, made.context.host_cpus) == ("core", cpus)
 
 

@@ -18,7 +18,7 @@ from vtorque_runtime.spool import open_registry
 from vtorque_runtime.steps import DomainUndo
 from vtorque_spec.canonical import canonical_json
 from vtorque_spec.fault import Fault
-from vtorque_spec.plan import MIB, CellMemory, Claim, NodeBundle, NodeContext, Pages
+from vtorque_spec.plan import MIB, CellMemory, Claim, NodeContext, NodePlan, Pages
 
 NOTHING = Claim((), (), ())
 
@@ -33,17 +33,17 @@ def job(directory: Path, number: int) -> Reserved:
     return identity.reserve(fakes.draft(directory, number=number), 1, fakes.ISOLATED)
 
 
-def on_free_cores(context: NodeContext) -> NodeBundle:
+def on_free_cores(context: NodeContext) -> NodePlan:
     """The lowest two cores of cell 0 that follow one another and nobody holds."""
     taken = set(context.taken.cpus)
     for first in range(1, 7):
         if taken.isdisjoint({first, first + 1}):
-            return fakes.bundle(context, first=first)
+            return fakes.plan(context, first=first)
     raise Fault("VT0401", "no cores are free")
 
 
-def on_cores_1_and_2(context: NodeContext) -> NodeBundle:
-    return fakes.bundle(replace(context, taken=NOTHING))
+def on_cores_1_and_2(context: NodeContext) -> NodePlan:
+    return fakes.plan(replace(context, taken=NOTHING))
 
 
 # --- claims ---------------------------------------------------------------------------------------------------------
@@ -52,25 +52,25 @@ def on_cores_1_and_2(context: NodeContext) -> NodeBundle:
 def test_jobs_get_cores_of_their_own_in_either_order(tmp_path: Path) -> None:
     first, second = job(tmp_path, 1), job(tmp_path, 2)
     one, other = settle(second, on_free_cores), settle(first, on_free_cores)
-    assert one.plan.claim.cpus == (1, 2, 17, 18)
-    assert other.plan.claim.cpus == (3, 4, 19, 20)
+    assert one.claim.cpus == (1, 2, 17, 18)
+    assert other.claim.cpus == (3, 4, 19, 20)
     assert ledger.taken(first.registry).cpus == (1, 2, 3, 4, 17, 18, 19, 20)
     second.registry.remove(second.spool)
-    assert settle(job(tmp_path, 3), on_free_cores).plan.claim.cpus == (1, 2, 17, 18)
+    assert settle(job(tmp_path, 3), on_free_cores).claim.cpus == (1, 2, 17, 18)
 
 
 def test_who_was_slower_plans_again(tmp_path: Path) -> None:
     fast, slow = job(tmp_path, 1), job(tmp_path, 2)
     seen: list[tuple[int, ...]] = []
 
-    def plan(context: NodeContext) -> NodeBundle:
+    def plan(context: NodeContext) -> NodePlan:
         seen.append(context.taken.cpus)
         bundle = on_free_cores(context)
         if len(seen) == 1:
             settle(fast, on_free_cores)  # in between
         return bundle
 
-    assert settle(slow, plan).plan.claim.cpus == (3, 4, 19, 20)
+    assert settle(slow, plan).claim.cpus == (3, 4, 19, 20)
     assert seen == [(), (1, 2, 17, 18)]
     assert slow.context.taken.cpus == (1, 2, 17, 18)
 
@@ -141,14 +141,14 @@ def test_what_was_undone_meanwhile_claims_nothing(tmp_path: Path) -> None:
 def test_a_plan_that_is_a_lie_is_not_claimed(tmp_path: Path) -> None:
     late = job(tmp_path, 1)
     with pytest.raises(Fault, match="VT0912"):
-        settle(late, lambda context: fakes.with_machine(fakes.bundle(context), vcpus=3))
+        settle(late, lambda context: fakes.with_machine(fakes.plan(context), vcpus=3))
     assert not late.spool.claim.exists()
 
 
 def test_a_claim_that_cannot_be_read_is_that_of_the_plan(tmp_path: Path) -> None:
     """One damaged file does not stop the node's other jobs."""
     holder = job(tmp_path, 1)
-    held = fakes.bundle(holder.context).plan
+    held = fakes.plan(holder.context)
     holder.spool.claim.write_text('{"version":1}')
     assert ledger.taken(holder.registry) == NOTHING
     holder.spool.plan.write_text(canonical_json(held))
@@ -252,7 +252,7 @@ print("ready", flush=True)
 sys.stdin.readline()
 for number in range(start, start + rounds):
     held = job(directory, number)
-    claim = ledger.settle(held, plan).plan.claim
+    claim = ledger.settle(held, plan).claim
     for cpu in claim.cpus:  # fails when somebody else has it
         os.close(os.open(directory / f"cpu{cpu}", os.O_CREAT | os.O_EXCL))
     for cpu in claim.cpus:
@@ -282,14 +282,14 @@ def test_a_dead_job_keeps_its_cores_until_it_is_reaped(tmp_path: Path) -> None:
     registry = open_registry("system", tmp_path / "base")
     assert FileHypervisor(f"files:{tmp_path}").domain_uuids() == {"u"}
     late = job(tmp_path, 8)
-    assert settle(late, on_free_cores).plan.claim.cpus == (3, 4, 19, 20)
+    assert settle(late, on_free_cores).claim.cpus == (3, 4, 19, 20)
     (dead, living) = ledger.held(registry)
     assert dead.startswith(
         "job local-00000007 holds the CPUs 1-2,17-18, 1280 MiB in cell 0; it is dead: vtorque-runtime"
     )
     assert living == "job local-00000008 holds the CPUs 3-4,19-20, 1280 MiB in cell 0"
     assert reap(registry, FileHypervisor)[1] == []
-    assert settle(job(tmp_path, 9), on_free_cores).plan.claim.cpus == (1, 2, 17, 18)
+    assert settle(job(tmp_path, 9), on_free_cores).claim.cpus == (1, 2, 17, 18)
 
 
 def test_what_could_not_be_undone_is_still_held(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import resource
+import subprocess
+import sys
 from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,11 +13,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.compilers.plans import GUEST, GUESTS, VMS
 from tests.runtime import fakes
-from tests.spec.helpers import MINIMAL, checked
+from tests.spec.helpers import MINIMAL, ROOT, checked
+from vtorque_compilers.guests import compile_guests
 from vtorque_runtime import verdict
 from vtorque_runtime.confine import Limits
-from vtorque_runtime.planner import Planner, RefusedError
+from vtorque_runtime.confined import RefusedError
+from vtorque_runtime.planner import Planner, compiled
 from vtorque_spec.driver import machine_part
 from vtorque_spec.fault import Fault
 from vtorque_spec.plan.answer import Needs, Question
@@ -133,3 +138,36 @@ def test_a_flipped_or_cut_machine_part_is_refused(asking: tuple[Planner, Questio
     place = data.draw(st.integers(0, len(whole) - 1))
     refused(asking, whole[:place])
     refused(asking, whole[:place] + chr(ord(whole[place]) ^ 1) + whole[place + 1 :])
+
+
+# --- the compilers --------------------------------------------------------------------------------------------------
+
+
+def test_the_guests_files_come_from_a_child() -> None:
+    """They are what the compilers make; one that would not reach the guest is told as it is."""
+    guests = [GUESTS["bridge"], dataclasses.replace(GUESTS["every-way-to-mount"], index=1)]
+    assert compiled(guests, VMS) == compile_guests(guests, VMS)
+    with pytest.raises(Fault, match="VT0605: a seed cannot carry the nonce"):
+        compiled([dataclasses.replace(GUEST, nonce="../x")], VMS)
+
+
+def test_compilers_that_break_are_no_trouble_of_the_nodes() -> None:
+    """A job may be large."""
+    with pytest.raises(Fault, match=r"VT0927.*answered with more than 4096 bytes"):
+        compiled([GUEST], VMS * 1000, dataclasses.replace(LIMITS, result_bytes=4096))
+
+
+LOADED = """
+import sys
+import vtorque_compilers.__main__ as program
+from tests.compilers.plans import GUESTS, VMS
+before = set(sys.modules)
+program._answer(program.FilesQuestion(tuple(GUESTS.values()), VMS))
+print(sorted(set(sys.modules) - before))
+"""
+
+
+def test_the_compilers_load_nothing_more_when_they_are_nobody() -> None:
+    """The program may lie where only root can read."""
+    done = subprocess.run([sys.executable, "-c", LOADED], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

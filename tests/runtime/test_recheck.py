@@ -4,15 +4,16 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from tests.runtime import fakes
-from vtorque_runtime.recheck import recheck
+from vtorque_runtime.recheck import _PACKAGE, _PLACE, check_files, recheck
 from vtorque_runtime.spool import Lane
 from vtorque_spec.fault import Fault
 from vtorque_spec.plan import (
+    NO_SETUP,
     Artifact,
     DataDisk,
     Disk,
@@ -20,13 +21,16 @@ from vtorque_spec.plan import (
     Group,
     HostKey,
     Keys,
-    NodeBundle,
     NodeContext,
+    NodePlan,
     OfferedMount,
+    SaidImage,
     UserNic,
 )
+from vtorque_spec.spec.base import Form, GuestPath, PackageName
 
-Change = Callable[[NodeBundle], NodeBundle]
+Change = Callable[[NodePlan], NodePlan]
+SITE = fakes.site()
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +40,7 @@ def context(tmp_path_factory: pytest.TempPathFactory) -> NodeContext:
 
 
 def plan(**changes: Any) -> Change:
-    return lambda found: replace(found, plan=replace(found.plan, **changes))
+    return lambda found: replace(found, **changes)
 
 
 def guest(**changes: Any) -> Change:
@@ -48,8 +52,8 @@ def machine(**changes: Any) -> Change:
 
 
 def disk(number: int, **changes: Any) -> Change:
-    def change(found: NodeBundle) -> NodeBundle:
-        disks = list(found.plan.guests[0].machine.disks)
+    def change(found: NodePlan) -> NodePlan:
+        disks = list(found.guests[0].machine.disks)
         disks[number] = replace(disks[number], **changes)
         return fakes.with_machine(found, disks=tuple(disks))
 
@@ -57,11 +61,7 @@ def disk(number: int, **changes: Any) -> Change:
 
 
 def login(**changes: Any) -> Change:
-    return lambda found: fakes.with_guest(found, login=replace(found.plan.login, **changes))
-
-
-def files(change: Callable[[tuple[Artifact, ...]], tuple[Artifact, ...]]) -> Change:
-    return lambda found: replace(found, files=change(found.files))
+    return lambda found: fakes.with_guest(found, login=replace(found.login, **changes))
 
 
 LIES: dict[str, Change] = {
@@ -81,10 +81,8 @@ LIES: dict[str, Change] = {
     "a long note": plan(notes=("a" * 2**16,)),
     "many reasons": plan(reasons=("a",) * 2**12),
     "no guest": plan(guests=()),
-    "an image of the user's": lambda found: replace(
-        found, plan=replace(found.plan, image=replace(found.plan.image, disk="/home/tester/root.qcow2"))
-    ),
-    "another user": lambda found: replace(found, plan=replace(found.plan, login=replace(found.plan.login, uid=4242))),
+    "an image of the user's": lambda found: replace(found, image=replace(found.image, disk="/home/tester/root.qcow2")),
+    "another user": lambda found: replace(found, login=replace(found.login, uid=4242)),
     "another user in the guest": login(uid=4242),
     "another group in the guest": login(groups=(Group("shadow", 42),)),
     "another nonce": guest(nonce="known"),
@@ -112,25 +110,39 @@ LIES: dict[str, Change] = {
     "a seed that can be written": disk(1, read_only=False),
     "a seed elsewhere": disk(1, file="/etc/shadow"),
     "a seed with a base": disk(1, backing="/etc/shadow", backing_format="raw"),
-    "a third disk": lambda found: fakes.with_machine(found, disks=found.plan.guests[0].machine.disks * 2),
+    "a third disk": lambda found: fakes.with_machine(found, disks=found.guests[0].machine.disks * 2),
     "no disk": machine(disks=()),
     "a disk of another name": disk(0, target="sda"),
-    "a file too many": files(lambda all_: (*all_, Artifact("vm0/seed/../../x", "x"))),
-    "a file too few": files(lambda all_: all_[:-1]),
-    "a file twice": files(lambda all_: (*all_, all_[-1])),
-    "a file that is not UTF-8": files(lambda all_: (*all_[:-1], replace(all_[-1], text="\ud800"))),
-    "a huge file": files(lambda all_: (*all_[:-1], replace(all_[-1], text="x" * 2**21))),
+    "a name of another job's": machine(name="vt-local-00000002-0"),
+    "a shell in place of init": machine(cmdline="console=ttyS0 init=/bin/sh"),
+    "no command line": machine(cmdline=""),
+    "a program at boot": guest(setup=replace(NO_SETUP, boot="#!/bin/sh\nid\n")),
+    "a program at the end": guest(setup=replace(NO_SETUP, shutdown="#!/bin/sh\nid\n")),
+    "updates that the site does not want": guest(setup=replace(NO_SETUP, updates="security")),
+    "packages from elsewhere": guest(setup=replace(NO_SETUP, apt_sources="Types: deb\n")),
+    "an option in place of a package": guest(setup=replace(NO_SETUP, packages=("-oDPkg::Pre-Invoke::=id",))),
+    "a package that is to go": guest(setup=replace(NO_SETUP, packages=("sudo-",))),
+    "locked memory": lambda found: machine(memory=replace(found.guests[0].machine.memory, locked=True))(found),
+    "another I/O manager": lambda found: replace(found, io=replace(found.io, mode="skvm")),
 }
 
 
-def test_an_honest_bundle_passes(context: NodeContext) -> None:
-    recheck(fakes.bundle(context), context)
+def test_an_honest_plan_passes(context: NodeContext) -> None:
+    found = fakes.plan(context)
+    recheck(found, context, SITE)
+    recheck(fakes.with_guest(found, setup=replace(NO_SETUP, packages=("libmetis5", "g++"))), context, SITE)
+
+
+def test_root_knows_the_forms_of_the_jobs_language() -> None:
+    for own, said in ((_PLACE, GuestPath), (_PACKAGE, PackageName)):
+        (form,) = (one for one in get_args(said) if isinstance(one, Form))
+        assert form.pattern == own.pattern
 
 
 @pytest.mark.parametrize("lie", LIES)
 def test_a_lie_is_refused(context: NodeContext, lie: str) -> None:
     with pytest.raises(Fault, match="VT0912"):
-        recheck(LIES[lie](fakes.bundle(context)), context)
+        recheck(LIES[lie](fakes.plan(context)), context, SITE)
 
 
 def test_locked_memory_is_for_the_system_lane(tmp_path: Path) -> None:
@@ -138,22 +150,22 @@ def test_locked_memory_is_for_the_system_lane(tmp_path: Path) -> None:
     for lane, fine in lanes:
         (tmp_path / lane).mkdir()
         with fakes.reserved(tmp_path / lane, lane) as reserved:
-            found = fakes.bundle(reserved.context)
-            locked = replace(found.plan.guests[0].machine.memory, locked=True)
+            found = fakes.plan(reserved.context)
+            locked = replace(found.guests[0].machine.memory, locked=True)
             with nullcontext() if fine else pytest.raises(Fault, match=r"VT0912.*locked"):
-                recheck(fakes.with_machine(found, memory=locked), reserved.context)
+                recheck(fakes.with_machine(found, memory=locked), reserved.context, fakes.site(lock_memory=True))
 
 
 def test_mounts_are_for_the_system_lane(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
     with fakes.reserved(tmp_path / "a", "system") as reserved:
-        recheck(*with_share(reserved.context))
+        recheck(*with_share(reserved.context), SITE)
     with (
         fakes.reserved(tmp_path / "b", "session") as reserved,
         pytest.raises(Fault, match="VT0906"),
     ):
-        recheck(*with_share(reserved.context))
+        recheck(*with_share(reserved.context), SITE)
 
 
 SITE_MOUNTS = (
@@ -166,20 +178,18 @@ HOME = Filesystem("virtiofs", "/home/tester", "", "mount0", "/home/tester", Fals
 ARCHIVE = Filesystem("nfs", "nas:/archive/tester", "", "", "/archive", False, ("vers=4.2",))
 
 
-def with_share(context: NodeContext, share: Filesystem = HOME, **changes: Any) -> tuple[NodeBundle, NodeContext]:
-    """A bundle whose guests share that, of a node whose site offers `SITE_MOUNTS`."""
+def with_share(context: NodeContext, share: Filesystem = HOME, **changes: Any) -> tuple[NodePlan, NodeContext]:
+    """A plan whose guests share that, of a node whose site offers `SITE_MOUNTS`."""
     context = replace(context, mounts=SITE_MOUNTS)
     path = "" if share.kind == "nfs" else f"{context.shares}/{share.tag}"
-    return fakes.with_machine(
-        fakes.bundle(context), filesystems=(replace(share, **{"path": path, **changes}),)
-    ), context
+    return fakes.with_machine(fakes.plan(context), filesystems=(replace(share, **{"path": path, **changes}),)), context
 
 
 def test_honest_shares_pass(context: NodeContext) -> None:
-    recheck(*with_share(context))
-    recheck(*with_share(context, read_only=True))
-    recheck(*with_share(context, source="/opt", target="/sw", read_only=True))
-    recheck(*with_share(context, ARCHIVE))
+    recheck(*with_share(context), SITE)
+    recheck(*with_share(context, read_only=True), SITE)
+    recheck(*with_share(context, source="/opt", target="/sw", read_only=True), SITE)
+    recheck(*with_share(context, ARCHIVE), SITE)
 
 
 @pytest.mark.parametrize(
@@ -212,24 +222,72 @@ def test_a_share_that_the_site_does_not_offer_is_refused(
     context: NodeContext, share: Filesystem, changes: dict[str, Any]
 ) -> None:
     with pytest.raises(Fault, match="VT0912"):
-        recheck(*with_share(context, share, **changes))
+        recheck(*with_share(context, share, **changes), SITE)
 
 
 def test_shares_have_a_place_each_and_are_the_same_in_all_guests(tmp_path: Path) -> None:
     with fakes.reserved(tmp_path, vms=2) as reserved:
         found, context = with_share(reserved.context)
         with pytest.raises(Fault, match=r"VT0912.*shares"):  # the second guest has none
-            recheck(found, context)
-        share = found.plan.guests[0].machine.filesystems[0]
+            recheck(found, context, SITE)
+        share = found.guests[0].machine.filesystems[0]
         both = (share, replace(share, target="/other"))
         with pytest.raises(Fault, match=r"VT0912.*same tag"):
-            recheck(fakes.with_machine(found, filesystems=both), context)
+            recheck(fakes.with_machine(found, filesystems=both), context, SITE)
 
 
-def with_disk(context: NodeContext, wanted: dict[str, Any], **changes: Any) -> NodeBundle:
-    """A bundle with a further disk, as the plan and as the machine have it."""
+@pytest.mark.parametrize(
+    "target", ["/etc", "/etc/ssh", "/usr", "/", "//etc", "/home/../etc", "/a b", "/a\nb", "etc", "", "/var/lib/x"]
+)
+def test_nothing_is_mounted_over_what_is_the_guests_own(context: NodeContext, target: str) -> None:
+    with pytest.raises(Fault, match="VT0912: nothing may be mounted at"):
+        recheck(*with_share(context, target=target), SITE)
+
+
+def test_a_home_is_where_the_host_has_it(context: NodeContext) -> None:
+    """Its place is the site's word; another directory at the same place is the job's."""
+    found, context = with_share(context, source="/var/lib/tester", target="/var/lib/tester")
+    (home, *others) = SITE_MOUNTS
+    moved = replace(home, source="/var/lib/tester", target="/var/lib/tester")
+    recheck(found, replace(context, mounts=(moved, *others)), SITE)
+    (share,) = found.guests[0].machine.filesystems
+    other = fakes.with_machine(found, filesystems=(replace(share, source="/opt", read_only=True),))
+    with pytest.raises(Fault, match="VT0912: nothing may be mounted at"):
+        recheck(other, replace(context, mounts=(moved, *others)), SITE)
+
+
+def test_an_image_is_one_of_the_sites_with_its_digest_and_command_line(context: NodeContext) -> None:
+    found = fakes.plan(context)
+    sha256 = found.image.sha256
+    recheck(found, context, fakes.site(images=(SaidImage("tiny", sha256, "console=ttyS0"),)))
+    for name, digest, cmdline in (
+        ("other", sha256, "console=ttyS0"),
+        ("tiny", "0" * 64, "console=ttyS0"),
+        ("tiny", sha256, "console=ttyS0 quiet"),
+    ):
+        with pytest.raises(Fault, match="VT0912"):
+            recheck(found, context, fakes.site(images=(SaidImage(name, digest, cmdline),)))
+
+
+def test_io_cores_serve_the_adapters_that_the_site_names(context: NodeContext) -> None:
+    found = fakes.plan(context, io_cores=1)
+    recheck(found, context, fakes.site(io_nics=("eth0",)))
+    with pytest.raises(Fault, match=r"VT0912.*adapter"):
+        recheck(found, context, fakes.site(io_nics=("eth1",)))
+
+
+def test_the_files_are_those_of_the_guests(context: NodeContext) -> None:
     found = fakes.bundle(context)
-    machine = found.plan.guests[0].machine
+    check_files(found)
+    for files in (found.files[:-1], (*found.files, found.files[-1]), (*found.files, Artifact("vm0/seed/../../x", "x"))):
+        with pytest.raises(Fault, match=r"VT0912.*files"):
+            check_files(replace(found, files=files))
+
+
+def with_disk(context: NodeContext, wanted: dict[str, Any], **changes: Any) -> NodePlan:
+    """A plan with a further disk, as the plan and as the machine have it."""
+    found = fakes.plan(context)
+    machine = found.guests[0].machine
     disk = Disk("vdc", f"{context.spool}/vm0/vdc.raw", "raw", False, None, None, None, None)
     machine = replace(machine, disks=(*machine.disks, replace(disk, **changes)))
     told = replace(DataDisk("scratch", "vdc", 2**30, "/scratch"), **wanted)
@@ -237,7 +295,7 @@ def with_disk(context: NodeContext, wanted: dict[str, Any], **changes: Any) -> N
 
 
 def test_an_honest_disk_passes(context: NodeContext) -> None:
-    recheck(with_disk(context, {}), context)
+    recheck(with_disk(context, {}), context, SITE)
 
 
 @pytest.mark.parametrize(
@@ -255,10 +313,16 @@ def test_an_honest_disk_passes(context: NodeContext) -> None:
         ({"size_bytes": 2**60}, {}),
         ({"name": "a\x1b[2J"}, {}),
         ({"name": "a" * 64}, {}),
+        ({"mount": "/etc"}, {}),
+        ({"mount": "/usr/bin"}, {}),
+        ({"mount": "/"}, {}),
+        ({"mount": "/scratch/.."}, {}),
+        ({"mount": "scratch"}, {}),
+        ({"mount": "/a\n/etc"}, {}),
     ],
 )
 def test_a_further_disk_is_a_file_of_the_guests_own(
     context: NodeContext, wanted: dict[str, Any], changes: dict[str, Any]
 ) -> None:
     with pytest.raises(Fault, match="VT0912"):
-        recheck(with_disk(context, wanted, **changes), context)
+        recheck(with_disk(context, wanted, **changes), context, SITE)

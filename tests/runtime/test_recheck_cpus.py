@@ -19,12 +19,11 @@ from vtorque_spec.plan import (
     GuestCell,
     GuestMemory,
     Machine,
-    NodeBundle,
     NodeContext,
     NodePlan,
 )
 
-Change = Callable[[NodeBundle], NodeBundle]
+Change = Callable[[NodePlan], NodePlan]
 
 
 @pytest.fixture(scope="module")
@@ -35,13 +34,13 @@ def context(tmp_path_factory: pytest.TempPathFactory) -> NodeContext:
         return replace(reserved.context, taken=others)
 
 
-def honest(context: NodeContext) -> NodeBundle:
+def honest(context: NodeContext) -> NodePlan:
     """Two guests, each with two cores, and two I/O cores of which one works."""
-    return fakes.bundle(context, io_cores=2)
+    return fakes.plan(context, io_cores=2)
 
 
 def plan(**changes: Any) -> Change:
-    return lambda found: fakes.compiled(replace(found.plan, **changes))
+    return lambda found: replace(found, **changes)
 
 
 def machine(**changes: Any) -> Change:
@@ -49,15 +48,15 @@ def machine(**changes: Any) -> Change:
 
 
 def pins(**changes: Any) -> Change:
-    return lambda found: machine(pins=replace(found.plan.guests[0].machine.pins, **changes))(found)
+    return lambda found: machine(pins=replace(found.guests[0].machine.pins, **changes))(found)
 
 
 def claimed(change: Callable[[NodePlan], NodePlan]) -> Change:
     """Another plan, its claim made anew: only what the plan says is wrong, not that it is not claimed."""
 
-    def changed(found: NodeBundle) -> NodeBundle:
-        other = change(found.plan)
-        return fakes.compiled(replace(other, claim=fakes.claimed(other.guests, other.io)))
+    def changed(found: NodePlan) -> NodePlan:
+        other = change(found)
+        return replace(other, claim=fakes.claimed(other.guests, other.io))
 
     return changed
 
@@ -78,12 +77,12 @@ def io(**changes: Any) -> Change:
 
 
 def memory(**changes: Any) -> Change:
-    return lambda found: machine(memory=replace(found.plan.guests[0].machine.memory, **changes))(found)
+    return lambda found: machine(memory=replace(found.guests[0].machine.memory, **changes))(found)
 
 
 def held(*parts: CellMemory, **changes: Any) -> Change:
     changes |= {"memory": parts} if parts else {}
-    return lambda found: plan(claim=replace(found.plan.claim, **changes))(found)
+    return lambda found: plan(claim=replace(found.claim, **changes))(found)
 
 
 def on(first: int) -> dict[str, Any]:
@@ -132,11 +131,11 @@ LIES: dict[str, tuple[Change, str]] = {
     "no CPU": (pins(vcpus=(), cpuset=()), "on no CPU"),
     "the emulator on a vCPU's and an I/O core": (pins(emulator=(1, 8)), "neither on I/O"),
     "a disk on an I/O thread that is not there": (
-        lambda found: machine(disks=tuple(replace(d, iothread=3) for d in found.plan.guests[0].machine.disks))(found),
+        lambda found: machine(disks=tuple(replace(d, iothread=3) for d in found.guests[0].machine.disks))(found),
         "I/O thread that is not there",
     ),
     "a disk on I/O thread 0": (
-        lambda found: machine(disks=tuple(replace(d, iothread=0) for d in found.plan.guests[0].machine.disks))(found),
+        lambda found: machine(disks=tuple(replace(d, iothread=0) for d in found.guests[0].machine.disks))(found),
         "I/O thread that is not there",
     ),
     "too many vCPUs for the topology": (machine(topology=CpuTopology(1, 3, 1)), "topology"),
@@ -144,7 +143,7 @@ LIES: dict[str, tuple[Change, str]] = {
     "no queue": (machine(nic_queues=0), "1 to 2 queues"),
     "more queues than vCPUs": (machine(nic_queues=3), "1 to 2 queues"),
     "a disk of more queues than vCPUs": (
-        lambda found: machine(disks=tuple(replace(d, queues=3) for d in found.plan.guests[0].machine.disks))(found),
+        lambda found: machine(disks=tuple(replace(d, queues=3) for d in found.guests[0].machine.disks))(found),
         "1 to 2 queues",
     ),
     "no vCPU": (machine(vcpus=0, topology=CpuTopology(0, 0, 0)), "no vCPU"),
@@ -189,30 +188,30 @@ LIES: dict[str, tuple[Change, str]] = {
 
 
 def test_an_honest_bundle_passes(context: NodeContext) -> None:
-    recheck(honest(context), context)
-    recheck(fakes.bundle(context), context)
+    recheck(honest(context), context, fakes.site())
+    recheck(fakes.plan(context), context, fakes.site())
 
 
 @pytest.mark.parametrize("lie", LIES)
 def test_a_lie_is_refused(context: NodeContext, lie: str) -> None:
     change, words = LIES[lie]
     with pytest.raises(Fault, match=f"VT0912.*{words}"):
-        recheck(change(honest(context)), context)
+        recheck(change(honest(context)), context, fakes.site())
 
 
 def test_cells_of_the_guest_and_huge_pages(context: NodeContext) -> None:
     """The first guest's memory lies in both cells, the second one's in huge pages."""
-    found = fakes.bundle(context)
-    first, second = found.plan.guests
+    found = fakes.plan(context)
+    first, second = found.guests
     first = replace(first, machine=replace(first.machine, memory=SPREAD))
     pages = GuestMemory(GIB, (1,), (), 2 * MIB, False)
     second = replace(second, machine=replace(second.machine, memory=pages))
     parts = (CellMemory(0, 1, GIB), CellMemory(1, 1, GIB), CellMemory(1, 2 * MIB, 512))
-    bundle = fakes.compiled(replace(found.plan, guests=(first, second), claim=replace(found.plan.claim, memory=parts)))
-    recheck(bundle, context)
-    less = replace(bundle.plan, claim=replace(found.plan.claim, memory=(*parts[:2], CellMemory(1, 2 * MIB, 511))))
+    both = replace(found, guests=(first, second), claim=replace(found.claim, memory=parts))
+    recheck(both, context, fakes.site())
+    less = replace(both, claim=replace(found.claim, memory=(*parts[:2], CellMemory(1, 2 * MIB, 511))))
     with pytest.raises(Fault, match="less than the memory"):
-        recheck(fakes.compiled(less), context)
+        recheck(less, context, fakes.site())
 
 
 def test_guests_that_float_share_their_cores_with_nobody_else(context: NodeContext) -> None:
@@ -223,49 +222,49 @@ def test_guests_that_float_share_their_cores_with_nobody_else(context: NodeConte
         own = replace(machine.pins, vcpus=(), emulator=(), cpuset=(1, 2, 17, 18))
         return replace(machine, pins=own)
 
-    guests = tuple(replace(guest, machine=floating(guest.machine)) for guest in found.plan.guests)
-    claim = fakes.claimed(guests, found.plan.io)
-    recheck(fakes.compiled(replace(found.plan, guests=guests, claim=claim)), context)
-    pinned = (guests[0], found.plan.guests[1])
-    recheck(fakes.compiled(replace(found.plan, guests=pinned, claim=fakes.claimed(pinned, found.plan.io))), context)
-    clash = (found.plan.guests[0], guests[1])
+    guests = tuple(replace(guest, machine=floating(guest.machine)) for guest in found.guests)
+    claim = fakes.claimed(guests, found.io)
+    recheck(replace(found, guests=guests, claim=claim), context, fakes.site())
+    pinned = (guests[0], found.guests[1])
+    recheck(replace(found, guests=pinned, claim=fakes.claimed(pinned, found.io)), context, fakes.site())
+    clash = (found.guests[0], guests[1])
     with pytest.raises(Fault, match="share a core"):
-        recheck(fakes.compiled(replace(found.plan, guests=clash, claim=fakes.claimed(clash, found.plan.io))), context)
+        recheck(replace(found, guests=clash, claim=fakes.claimed(clash, found.io)), context, fakes.site())
 
 
 def test_a_part_of_a_core_is_what_was_allotted(context: NodeContext) -> None:
     """A batch system that gives out threads gave the second one of core 2 to nobody of ours."""
     allotted = tuple(cpu for cpu in range(32) if cpu != 18)
-    found = fakes.bundle(replace(context, allotted_cpus=allotted))
+    found = fakes.plan(replace(context, allotted_cpus=allotted))
     with pytest.raises(Fault, match="not allotted"):
-        recheck(found, replace(context, allotted_cpus=allotted))
-    first = found.plan.guests[0]
+        recheck(found, replace(context, allotted_cpus=allotted), fakes.site())
+    first = found.guests[0]
     own = replace(first.machine.pins, emulator=(1, 2, 17), cpuset=(1, 2, 17))
-    guests = (replace(first, machine=replace(first.machine, pins=own)), found.plan.guests[1])
-    claim = fakes.claimed(guests, found.plan.io)
+    guests = (replace(first, machine=replace(first.machine, pins=own)), found.guests[1])
+    claim = fakes.claimed(guests, found.io)
     assert 18 not in claim.cpus
-    recheck(fakes.compiled(replace(found.plan, guests=guests, claim=claim)), replace(context, allotted_cpus=allotted))
+    recheck(replace(found, guests=guests, claim=claim), replace(context, allotted_cpus=allotted), fakes.site())
 
 
 def test_all_claimed_memory_is_within_the_allotment(context: NodeContext) -> None:
     """To the MiB for each guest, in which the claim counts."""
     found = honest(context)
-    claimed = sum(own.pages * own.page_bytes for own in found.plan.claim.memory)
-    recheck(found, replace(context, allotted_memory_bytes=claimed - 2 * MIB + 1))
+    claimed = sum(own.pages * own.page_bytes for own in found.claim.memory)
+    recheck(found, replace(context, allotted_memory_bytes=claimed - 2 * MIB + 1), fakes.site())
     with pytest.raises(Fault, match="claims more memory than it was allotted"):
-        recheck(found, replace(context, allotted_memory_bytes=claimed - 2 * MIB))
-    pages = (*found.plan.claim.memory, CellMemory(1, GIB, 2))
+        recheck(found, replace(context, allotted_memory_bytes=claimed - 2 * MIB), fakes.site())
+    pages = (*found.claim.memory, CellMemory(1, GIB, 2))
     with pytest.raises(Fault, match="claims more memory than it was allotted"):
-        recheck(held(*pages)(found), replace(context, allotted_memory_bytes=3 * GIB))
+        recheck(held(*pages)(found), replace(context, allotted_memory_bytes=3 * GIB), fakes.site())
 
 
 @pytest.mark.parametrize(("slot", "slots"), [("core", 6), ("thread", 12)])
 def test_all_cores_are_within_the_slots(context: NodeContext, slot: Literal["core", "thread"], slots: int) -> None:
     counted = replace(context, slot=slot, allotted_slots=slots)
-    recheck(honest(counted), counted)
+    recheck(honest(counted), counted, fakes.site())
     fewer = replace(counted, allotted_slots=slots - 1)
     with pytest.raises(Fault, match=f"uses {slots} slots, and was allotted {slots - 1}"):
-        recheck(honest(fewer), fewer)
+        recheck(honest(fewer), fewer, fakes.site())
 
 
 def test_the_spool_fixture_left_nothing(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from vtorque_spec.carrier import decode_user_part
 from vtorque_spec.diagnostics import Report
 from vtorque_spec.driver import check_file, machine_part, of_fault
 from vtorque_spec.fault import Fault
-from vtorque_spec.node import Needs, bundle_of, check_job, needs_of, parts_of, plan_job, read_answer
+from vtorque_spec.node import Needs, check_job, needs_of, parts_of, plan_job, plan_of, read_answer
 from vtorque_spec.placement.nodes import node_of_class, node_of_context
 from vtorque_spec.placement.preview import preview_context
 from vtorque_spec.plan import Cell, JobNetwork, JobPlan, JobVm, NodeContext, TapNic, UserNic, lowest_cores
@@ -43,12 +43,12 @@ def test_the_node_understands_what_the_compile_understood(example: Path) -> None
     assert here is not None
     told = read_answer(check_job(example, at, CONTEXT))
     context = preview(here.job)
-    bundle = bundle_of(read_answer(plan_job(told.result["machine"], at, CONTEXT, context)))
+    plan = plan_of(read_answer(plan_job(told.result["machine"], at, CONTEXT, context)))
     assert told.result["machine"] == machine_part(here)
     assert decode_user_part(told.result["user"]) == here.user
     from vtorque_spec.carrier import job_plan_digest
 
-    assert bundle.plan.job_plan_digest == job_plan_digest(here.job)
+    assert plan.job_plan_digest == job_plan_digest(here.job)
 
 
 def test_no_text_of_the_users_goes_to_root() -> None:
@@ -94,7 +94,7 @@ def test_which_class_a_node_is_of() -> None:
         at = dataclasses.replace(site(), node_classes=made)
         context = dataclasses.replace(preview(found.job), node=node)
         if known:
-            assert bundle_of(read_answer(plan_job(machine_part(found), at, CONTEXT, context))).plan.node == node
+            assert plan_of(read_answer(plan_job(machine_part(found), at, CONTEXT, context))).node == node
         else:
             with pytest.raises(Fault, match="VT0926"):
                 plan_job(machine_part(found), at, CONTEXT, context)
@@ -173,7 +173,7 @@ def test_an_answer_is_refused_or_can_be_printed(data: object) -> None:
     shown = render.text(told.findings, told.sources)
     assert "\x1b" not in shown
     assert len(shown) < 2000 + 10 * len(raw)
-    for reads in (bundle_of, needs_of, parts_of):
+    for reads in (plan_of, needs_of, parts_of):
         with pytest.raises(Fault, match="VT0914"):
             reads(told)
 
@@ -279,7 +279,7 @@ def test_what_the_site_keeps_is_what_root_keeps() -> None:
 def test_a_plan_of_another_shape_is_refused(result: object) -> None:
     raw = json.dumps({"findings": [], "sources": [], "result": result}).encode()
     with pytest.raises(Fault, match="VT0914"):
-        bundle_of(read_answer(raw))
+        plan_of(read_answer(raw))
 
 
 @pytest.mark.parametrize("text", ["", "VT1.", "VT1.e30=", "VT0.x", "VT1." + "A" * 9000])
@@ -361,3 +361,12 @@ def test_the_nodes_rules_win_and_a_change_is_told(when_changed: str, code: str) 
     told = read_answer(plan_job(machine_part(found), changed, CONTEXT, preview(found.job)))
     assert [item.id for item in told.findings] == [code]
     assert (told.result is None) == (when_changed == "refuse")
+
+
+def test_a_node_installs_what_its_own_policy_names() -> None:
+    opened = site(ROOT / "tests/invalid/sites/packages")
+    found = checked(MINIMAL + "packages: [g++]\n", at=opened)
+    closed = dataclasses.replace(opened, policy=site().policy)
+    told = read_answer(plan_job(machine_part(found), closed, CONTEXT, preview(found.job)))
+    assert [item.id for item in told.findings] == ["VT0201"]
+    assert told.result is None

@@ -19,7 +19,7 @@ from vtorque_spec.driver import check_file, job_from_machine_part, machine_part,
 from vtorque_spec.fault import Fault
 from vtorque_spec.placement.demand import memory_bytes, used_slots
 from vtorque_spec.placement.nodes import HostNode, node_of_context
-from vtorque_spec.plan import MIB, JobPlan, NodeBundle, NodeContext, UserPart
+from vtorque_spec.plan import MIB, JobPlan, NodeContext, NodePlan, UserPart
 from vtorque_spec.plan.answer import Needs
 from vtorque_spec.policy import Context
 from vtorque_spec.site import Site
@@ -41,8 +41,6 @@ def load_everything() -> None:
         package = importlib.import_module(f"vtorque_spec.{name}")
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             importlib.import_module(module.name)
-    for name in ("domain", "seed"):
-        importlib.import_module(f"vtorque_compilers.{name}")
 
 
 def check_job(path: Path, site: Site, context: Context) -> bytes:
@@ -55,7 +53,7 @@ def check_job(path: Path, site: Site, context: Context) -> bytes:
 
 
 def plan_job(machine: str, site: Site, context: Context, node: NodeContext) -> bytes:
-    """Decide everything for one node; the result is a NodeBundle.
+    """Decide everything for one node; the result is a NodePlan.
 
     A context without slots asks what the job needs before: then the result is `{needs: {...}}`, as `Needs` has it.
     """
@@ -64,7 +62,7 @@ def plan_job(machine: str, site: Site, context: Context, node: NodeContext) -> b
     return _encode(report, {"needs": to_data(planned)} if isinstance(planned, Needs) else to_data(planned))
 
 
-def plan(machine: str, site: Site, context: Context, node: NodeContext, report: Report) -> NodeBundle | Needs | None:
+def plan(machine: str, site: Site, context: Context, node: NodeContext, report: Report) -> NodePlan | Needs | None:
     """Return what the job needs where the context has no slots yet, else its plan; None when there is an error.
 
     Raises Fault VT0912 for a machine part that cannot be read.
@@ -119,14 +117,14 @@ def parts_of(answer: Answer) -> tuple[str, UserPart]:
         raise Fault("VT0914", f"the answer of the confined process is no job: {str(error)[:200]}") from None
 
 
-def bundle_of(answer: Answer) -> NodeBundle:
-    """Return the NodeBundle of an answer; raises Fault VT0914 when it is none."""
+def plan_of(answer: Answer) -> NodePlan:
+    """Return the NodePlan of an answer; raises Fault VT0914 when it is none."""
     try:
-        bundle = from_data(NodeBundle, answer.result)
+        found = from_data(NodePlan, answer.result)
     except DecodeError as error:
         raise Fault("VT0914", f"the answer of the confined process is no plan: {str(error)[:200]}") from None
-    assert isinstance(bundle, NodeBundle)  # noqa: S101 - from_data returns what it was asked for
-    return bundle
+    assert isinstance(found, NodePlan)  # noqa: S101 - from_data returns what it was asked for
+    return found
 
 
 def needs_of(answer: Answer) -> Needs:

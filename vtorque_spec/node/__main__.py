@@ -4,17 +4,17 @@ It starts as root and, before it reads a byte, loads all that it may need, tells
 becomes UID for good: root looks at that in /proc before it asks the first question, whose bytes are a user's.
 """
 
-import os
 import sys
 from pathlib import Path
 
-from vtorque_spec.canonical import DecodeError, canonical_json, from_json
+from vtorque_spec.canonical import DecodeError, from_json
+from vtorque_spec.confined import become, tell
 from vtorque_spec.diagnostics import Code, Diagnostic, Report
 from vtorque_spec.driver import of_fault, open_site
 from vtorque_spec.fault import Fault
 from vtorque_spec.node import load_everything, plan
 from vtorque_spec.node.facts import node_site
-from vtorque_spec.plan import NodeBundle, NodeSite
+from vtorque_spec.plan import NodePlan, NodeSite
 from vtorque_spec.plan.answer import Needs, NodeAnswer, Question, ToldFinding
 from vtorque_spec.policy import Context
 from vtorque_spec.site import Site
@@ -34,7 +34,7 @@ def main(argv: list[str]) -> int:
         report.items.append(of_fault(fault))
     if site is not None:
         load_everything()
-        _become(uid, gid)
+        become(uid, gid)
     _tell(report, site=facts)
     if site is None or facts is None:
         return 1
@@ -45,42 +45,29 @@ def main(argv: list[str]) -> int:
 
 def _site(directory: Path, report: Report) -> Site | None:
     """Root's own files, or nothing: whoever could change them could tell root what to do."""
-    for path, why in changeable(directory) if directory.exists() else ():
-        hint = f"make it root's own: chown -R root: {directory} && chmod -R go-w {directory}"
-        report.add(Code.SITE_OWNER, f"{path} {why}", help=hint)
+    for message, hint in changeable(directory) if directory.exists() else ():
+        report.add(Code.SITE_OWNER, message, help=hint)
     return None if report.failed else open_site(directory, report)
-
-
-def _become(uid: int, gid: int) -> None:
-    os.environ.clear()
-    if os.geteuid() == 0:
-        os.setgroups([])
-        os.setresgid(gid, gid, gid)
-        os.setresuid(uid, uid, uid)
 
 
 def _answer(line: bytes, site: Site) -> None:
     report = Report()
-    needs, bundle = None, None
+    found: NodePlan | Needs | None = None
     try:
         asked = from_json(Question, line)
         context = Context(asked.user, asked.groups, asked.queue, site.batch, site.name)
-        planned = plan(asked.machine, site, context, asked.node, report)
-        needs = planned if isinstance(planned, Needs) else None
-        bundle = planned if isinstance(planned, NodeBundle) else None
+        found = plan(asked.machine, site, context, asked.node, report)
     except DecodeError as error:
         report.items.append(of_fault(Fault("VT0914", f"the question cannot be read: {error}")))
     except Fault as fault:
         report.items.append(of_fault(fault))
-    _tell(report, needs=needs, bundle=bundle)
+    _tell(report, found=found)
 
 
-def _tell(
-    report: Report, site: NodeSite | None = None, needs: Needs | None = None, bundle: NodeBundle | None = None
-) -> None:
+def _tell(report: Report, site: NodeSite | None = None, found: NodePlan | Needs | None = None) -> None:
     findings = tuple(map(_finding, report.sorted()))
-    sys.stdout.write(canonical_json(NodeAnswer(findings, site, needs, bundle)) + "\n")
-    sys.stdout.flush()
+    needs = found if isinstance(found, Needs) else None
+    tell(NodeAnswer(findings, site, needs, found if isinstance(found, NodePlan) else None))
 
 
 def _finding(item: Diagnostic) -> ToldFinding:

@@ -26,7 +26,11 @@ def node_site(site: Site, node: str) -> NodeSite:
         hypervisor=site.hypervisor,
         hook_limit_s=site.hook_limit_s,
         node=_said_node(said),
-        images=tuple(SaidImage(image.name, image.sha256) for _, image in sorted(site.images.items())),
+        images=tuple(SaidImage(image.name, image.sha256, image.cmdline) for _, image in sorted(site.images.items())),
+        setup=site.setup,
+        io_mode=site.iocm.mode if site.iocm else "libvirt",
+        io_nics=site.iocm.nics if site.iocm else None,
+        lock_memory=bool(said.lock_memory),
     )
 
 

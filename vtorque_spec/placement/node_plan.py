@@ -173,7 +173,6 @@ def _guest(job: JobPlan, context: NodeContext, image: ImageFiles, slot: Slot, at
         host_key=slot.host_key,
         login=context.login,
         keys=context.keys,
-        vms=context.vms,
     )
 
 

@@ -25,6 +25,7 @@ from vtorque_spec.plan.context import (
     shares_of,
 )
 from vtorque_spec.plan.job import (
+    NO_SETUP,
     Array,
     BatchRequest,
     Dependency,
@@ -64,6 +65,7 @@ from vtorque_spec.plan.node import (
     Pins,
 )
 from vtorque_spec.plan.site import (
+    GUEST_OWNS,
     AddressTable,
     NodeSite,
     OfferedMount,
@@ -80,7 +82,9 @@ VERSION = 1
 MIB = 1024 * 1024
 
 __all__ = [
+    "GUEST_OWNS",
     "MIB",
+    "NO_SETUP",
     "VERSION",
     "AddressTable",
     "Array",

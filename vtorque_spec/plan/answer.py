@@ -1,10 +1,10 @@
-"""What root asks its confined child on a node, and what that answers; each is one line of JSON."""
+"""What root asks its confined children on a node, and what these answer; each is one line of JSON."""
 
 from dataclasses import dataclass
 from typing import Literal
 
-from vtorque_spec.plan.context import NodeContext
-from vtorque_spec.plan.node import NodeBundle
+from vtorque_spec.plan.context import JobVm, NodeContext
+from vtorque_spec.plan.node import Artifact, Guest, NodePlan
 from vtorque_spec.plan.site import NodeSite
 
 
@@ -53,4 +53,20 @@ class NodeAnswer:
     findings: tuple[ToldFinding, ...]
     site: NodeSite | None
     needs: Needs | None
-    bundle: NodeBundle | None
+    plan: NodePlan | None
+
+
+@dataclass(frozen=True)
+class FilesQuestion:
+    """The guests of a rechecked plan, and the names of all VMs of their job, in rank order."""
+
+    guests: tuple[Guest, ...]
+    vms: tuple[JobVm, ...]
+
+
+@dataclass(frozen=True)
+class FilesAnswer:
+    """The files, or why there are none; the first answer, unasked, has neither."""
+
+    findings: tuple[ToldFinding, ...]
+    files: tuple[Artifact, ...]

@@ -150,15 +150,20 @@ class DiskRequest:
 
 @dataclass(frozen=True)
 class GuestSetup:
-    """What the site does in every guest as its root: the texts of its programs, None where there is none.
+    """What is done in every guest as its root: texts of the site, None where there is none, and the job's packages.
 
-    `updates`: security updates are installed before the job. `boot` runs before the job may come, `shutdown` before the
-    guest is ended.
+    `apt_sources` is where apt gets packages from, None: what the image says. `updates`: security updates are installed,
+    and then the `packages`. `boot` runs before the job may come, `shutdown` before the guest is ended.
     """
 
+    apt_sources: str | None
     updates: Literal["none", "security"]
+    packages: tuple[str, ...]
     boot: str | None
     shutdown: str | None
+
+
+NO_SETUP = GuestSetup(None, "none", (), None, None)
 
 
 NetworkKind = Literal["isolated", "nat", "user", "bridge"]

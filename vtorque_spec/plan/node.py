@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from vtorque_spec.plan.context import Claim, HostKey, ImageFiles, JobVm, Keys, Login, TapNic, UserNic
+from vtorque_spec.plan.context import Claim, HostKey, ImageFiles, Keys, Login, TapNic, UserNic
 from vtorque_spec.plan.job import GuestSetup, MountKind
 
 
@@ -139,7 +139,7 @@ class Machine:
 class LinuxGuest:
     """A Linux guest: its machine, and what cloud-init is told. `root_disk_bytes` is the overlay's virtual size.
 
-    `node` is its host, `vms` are all guests of the job in rank order, itself included.
+    `node` is its host.
     """
 
     kind: Literal["linux"]
@@ -154,7 +154,6 @@ class LinuxGuest:
     host_key: HostKey
     login: Login
     keys: Keys
-    vms: tuple[JobVm, ...]
 
 
 Guest = LinuxGuest
@@ -202,7 +201,7 @@ class NodePlan:
 
 @dataclass(frozen=True)
 class NodeBundle:
-    """A NodePlan and the files compiled from it: `vmN/domain.xml` and `vmN/seed/*` for each guest."""
+    """A NodePlan and the files compiled from it: `vmN/domain.xml` and `vmN/seed/*` of each guest, `seed/*` of all."""
 
     plan: NodePlan
     files: tuple[Artifact, ...]

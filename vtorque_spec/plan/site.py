@@ -3,7 +3,13 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from vtorque_spec.plan.job import Flavour, MountKind, NetworkKind
+from vtorque_spec.plan.job import Flavour, GuestSetup, MountKind, NetworkKind
+
+GUEST_OWNS = (
+    "/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/libx32", "/proc", "/root", "/run", "/sbin", "/sys",
+    "/tmp", "/usr", "/var",  # noqa: S108 - a mount point that is refused
+)  # fmt: skip
+"""Directories of a guest that nothing may be mounted on or in."""
 
 
 @dataclass(frozen=True)
@@ -91,10 +97,14 @@ class SaidNode:
 
 @dataclass(frozen=True)
 class SaidImage:
-    """An image of the catalogue; `sha256` is that of its disk, None where the catalogue does not say."""
+    """An image of the catalogue; `sha256` is that of its disk, None where the catalogue does not say.
+
+    `cmdline` is what its kernel is started with.
+    """
 
     name: str
     sha256: str | None
+    cmdline: str
 
 
 @dataclass(frozen=True)
@@ -102,7 +112,8 @@ class NodeSite:
     """The facts about one node by which root acts; read from root's own files before any byte of a user's.
 
     `node_fault` is what becomes of a node that is proven broken: the batch system takes it offline, or nothing.
-    `hook_limit_s` is what the batch system gives a hook, None where the site does not say.
+    `hook_limit_s` is what the batch system gives a hook, None where the site does not say. `io_nics` are the adapters
+    that I/O cores serve, None: all; `lock_memory`: guests' memory is locked.
     """
 
     version: int
@@ -119,3 +130,7 @@ class NodeSite:
     hook_limit_s: int | None
     node: SaidNode
     images: tuple[SaidImage, ...]
+    setup: GuestSetup
+    io_mode: Literal["libvirt", "skvm"]
+    io_nics: tuple[str, ...] | None
+    lock_memory: bool

@@ -1,13 +1,25 @@
-"""LinuxGuest -> the three files of a NoCloud seed (volume label `cidata`).
+"""LinuxGuest -> the three files of a NoCloud seed (volume label `cidata`), and what all guests of a job have beside.
 
 The format: https://cloudinit.readthedocs.io/en/latest/reference/datasources/nocloud.html
 """
 
-from vtorque_compilers.seed.carried import check
-from vtorque_compilers.seed.cloud_config import user_data
-from vtorque_compilers.seed.network import network_config
+from collections.abc import Sequence
+
+from vtorque_compilers.seed.carried import check, check_names
+from vtorque_compilers.seed.cloud_config import ssh_config, user_data
+from vtorque_compilers.seed.network import hosts, network_config
 from vtorque_compilers.seed.yaml11 import to_yaml
-from vtorque_spec.plan import Artifact, LinuxGuest
+from vtorque_spec.plan import Artifact, JobVm, LinuxGuest
+
+
+def compile_names(vms: Sequence[JobVm]) -> tuple[Artifact, ...]:
+    """Return `seed/hosts` and `seed/ssh_config`, which lie on each guest's volume: names.sh puts them in place.
+
+    They name all VMs of the job, so they grow with its nodes: plain text, because cloud-init takes minutes for a table
+    of thousands, and a node would compile it anew for each guest. Raises Fault VT0605.
+    """
+    check_names(vms)
+    return Artifact("seed/hosts", hosts(vms)), Artifact("seed/ssh_config", ssh_config(vms))
 
 
 def compile_seed(guest: LinuxGuest) -> tuple[Artifact, ...]:

@@ -1,10 +1,10 @@
 """What may enter a seed: each value stands in a file of the guest whose format has no quoting for the rest."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from vtorque_spec.fault import Fault
-from vtorque_spec.plan import LinuxGuest, TapNic
+from vtorque_spec.plan import JobVm, LinuxGuest, TapNic
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}")
 """What useradd and groupadd take on every distribution."""
@@ -19,6 +19,7 @@ _TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,35}")
 _NFS_SOURCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*:" + _TARGET.pattern)
 _OPTION = re.compile(r"[a-z][a-z_]*(=[A-Za-z0-9.]+)?")
 _DISK = re.compile("vd[c-z]")
+_PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]*[a-z0-9+]")
 _TEXT = re.compile(r"[^\x00\ud800-\udfff]*")
 _NODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _PUBLIC_KEY = re.compile(r"[ -~]+")
@@ -29,16 +30,27 @@ _HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9.:-]*")
 
 def check(guest: LinuxGuest) -> None:
     """Raise Fault VT0605 for the first value that cannot reach the guest as it is."""
-    for what, value, form in _values(guest):
-        if not form.fullmatch(value):
-            raise Fault("VT0605", f"a seed cannot carry {what} {value!a}")
+    _check(_values(guest))
     for what, private in (("host", guest.host_key.private), ("login", guest.keys.login_key)):
         if not _PRIVATE_KEY.fullmatch(private):
             raise Fault("VT0605", f"a seed cannot carry the private {what} key: it is not ASCII text")
-    if not guest.keys.public_keys or not guest.keys.authorities or not guest.vms:
-        raise Fault("VT0605", "a seed cannot carry no login key, no authority or no guest")
+    if not guest.keys.public_keys or not guest.keys.authorities:
+        raise Fault("VT0605", "a seed cannot carry no login key or no authority")
     if guest.login.uid <= 0 or not guest.login.groups:
         raise Fault("VT0605", f"a seed cannot carry the user {guest.login.user}: uid 0 or no group")
+
+
+def check_names(vms: Sequence[JobVm]) -> None:
+    """Raise Fault VT0605 where there is no VM, or a name or an address that ssh or /etc/hosts would misread."""
+    _check(("the name or address of a guest", name, _HOST) for vm in vms for name in vm.names)
+    if not vms:
+        raise Fault("VT0605", "a seed cannot carry no guest")
+
+
+def _check(values: Iterable[tuple[str, str, re.Pattern[str]]]) -> None:
+    for what, value, form in values:
+        if not form.fullmatch(value):
+            raise Fault("VT0605", f"a seed cannot carry {what} {value!a}")
 
 
 def _values(guest: LinuxGuest) -> Iterator[tuple[str, str, re.Pattern[str]]]:
@@ -52,8 +64,6 @@ def _values(guest: LinuxGuest) -> Iterator[tuple[str, str, re.Pattern[str]]]:
         yield "the login key", key, _PUBLIC_KEY
     for line in guest.keys.authorities:
         yield "the authority", line, _PUBLIC_KEY
-    for name in (name for vm in guest.vms for name in vm.names):
-        yield "the name or address of a guest", name, _HOST
     yield "the MAC address", guest.machine.nic.mac, _MAC
     yield from _network(guest)
     for filesystem in guest.machine.filesystems:
@@ -67,8 +77,10 @@ def _values(guest: LinuxGuest) -> Iterator[tuple[str, str, re.Pattern[str]]]:
     for disk in guest.disks:
         yield "the disk", disk.target, _DISK
         yield "the mount point", disk.mount, _TARGET
-    for text in (guest.setup.boot, guest.setup.shutdown):
-        yield "the hook", text or "", _TEXT
+    for package in guest.setup.packages:
+        yield "the package", package, _PACKAGE
+    for text in (guest.setup.boot, guest.setup.shutdown, guest.setup.apt_sources):
+        yield "the site's text", text or "", _TEXT
 
 
 def _network(guest: LinuxGuest) -> Iterator[tuple[str, str, re.Pattern[str]]]:

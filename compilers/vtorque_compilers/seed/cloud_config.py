@@ -4,10 +4,11 @@ Module order that this counts on: bootcmd, write_files, mounts, users-groups, ss
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 
 from vtorque_compilers.seed.carried import NAME
-from vtorque_compilers.seed.network import hosts, services
+from vtorque_compilers.seed.network import own_hosts, services
 from vtorque_spec.plan import DataDisk, Filesystem, Group, GuestSetup, JobVm, LinuxGuest, Login
 
 SSHD_CONFIG = "/etc/ssh/sshd_config.d/00-vtorque.conf"
@@ -21,9 +22,16 @@ CERTIFICATE = "/etc/ssh/ssh_host_ed25519_key-cert.pub"
 PROGRAMS = "/etc/vtorque"
 """What the site runs in the guest."""
 
-_KIND_OPTIONS = {"virtiofs": (), "9p": ("trans=virtio", "version=9p2000.L", "msize=262144"), "nfs": ("_netdev",)}
+APT_SOURCES = "/etc/apt/vtorque.sources"
+APT_CONF = "/etc/apt/apt.conf.d/99vtorque"
 
-_SCRIPTS = ("prepare.sh", "network.sh", "finish.sh", "updates.sh")
+_KIND_OPTIONS = {
+    "virtiofs": (),
+    "9p": ("trans=virtio", "version=9p2000.L", "msize=262144"),
+    "nfs": ("noauto", "_netdev"),
+}
+
+_SCRIPTS = ("prepare.sh", "names.sh", "network.sh", "finish.sh", "updates.sh", "packages.sh")
 _TEXTS = {name: Path(__file__).with_name(name).read_text(encoding="utf-8") for name in _SCRIPTS}
 """Read when this module is loaded: later the process may have become a user who cannot read this directory."""
 
@@ -35,11 +43,12 @@ def user_data(guest: LinuxGuest) -> dict[str, object]:
     ]
     mounts.sort(key=lambda line: line[1])
     return {
-        "bootcmd": [prepare(guest), _script("network.sh", *services(guest.machine.nic))],
-        "write_files": [
-            *files(guest),
-            {"path": "/etc/hosts", "permissions": "0644", "append": True, "content": hosts(guest)},
+        "bootcmd": [
+            prepare(guest),
+            _script("names.sh", SSH_CONFIG, own_hosts(guest)),
+            _script("network.sh", *services(guest.machine.nic)),
         ],
+        "write_files": files(guest),
         "manage_etc_hosts": False,
         **({"mounts": mounts} if mounts else {}),
         "users": [user(guest.login)],
@@ -63,16 +72,25 @@ def files(guest: LinuxGuest) -> list[dict[str, object]]:
             (f"{KEYS}/{user}", "0644", _lines(keys.public_keys)),
             (f"{KEYS}/{user}.key", "0600", keys.login_key),
             (KNOWN_HOSTS, "0644", _lines(keys.authorities)),
-            (SSH_CONFIG, "0644", ssh_config(guest.vms)),
+            *((path, "0644", text) for path, text in apt(guest.setup)),
             *((f"{PROGRAMS}/{name}", "0700", text) for name, text in programs(guest.setup)),
         )
     ]
 
 
+def apt(setup: GuestSetup) -> Iterator[tuple[str, str]]:
+    """Where the site has packages from, in the place of what the image says: sources.list(5), apt.conf(5)."""
+    if setup.apt_sources is not None:
+        yield APT_SOURCES, setup.apt_sources
+        yield APT_CONF, f'Dir::Etc::SourceList "{APT_SOURCES}";\nDir::Etc::SourceParts "/dev/null";\n'
+
+
 def programs(setup: GuestSetup) -> Iterator[tuple[str, str]]:
-    """The site's own part, run by the guest's root: finish.sh runs updates and `boot`, the guest agent `shutdown`."""
+    """What the guest's root runs: finish.sh updates, packages and the site's `boot`, the guest agent `shutdown`."""
     if setup.updates == "security":
         yield "updates", _TEXTS["updates.sh"]
+    if setup.packages:
+        yield "packages", _TEXTS["packages.sh"]
     if setup.boot is not None:
         yield "boot", setup.boot
     if setup.shutdown is not None:
@@ -90,7 +108,8 @@ def finish(guest: LinuxGuest) -> list[str]:
     """`runcmd`: proof that the boot is complete, for the host to read."""
     gids = "".join(f"{gid} " for gid in sorted({group.gid for group in guest.login.groups}))
     targets = [item.target for item in guest.machine.filesystems] + [disk.mount for disk in guest.disks]
-    return _script("finish.sh", guest.nonce, guest.login.user, str(guest.login.uid), gids, *targets)
+    packages = "".join(f"{package} " for package in guest.setup.packages)
+    return _script("finish.sh", guest.nonce, guest.login.user, str(guest.login.uid), gids, packages, *targets)
 
 
 def guest_name(group: Group) -> str:
@@ -99,7 +118,10 @@ def guest_name(group: Group) -> str:
 
 
 def mount(filesystem: Filesystem) -> list[str]:
-    """One line of fstab. Nothing in a share makes root or a device; `nofail`: finish.sh says what is missing."""
+    """One line of fstab. Nothing in a share makes root or a device.
+
+    `nofail`: finish.sh says what is missing; `noauto`: it mounts that itself.
+    """
     mode = "ro" if filesystem.read_only else "rw"
     source = filesystem.source if filesystem.kind == "nfs" else filesystem.tag
     options = ",".join((mode, "nosuid,nodev,nofail", *_KIND_OPTIONS[filesystem.kind], *filesystem.options))
@@ -141,9 +163,11 @@ def sshd_config() -> str:
 
 
 def ssh_config(vms: Sequence[JobVm]) -> str:
-    """The client's part, for the guests of the job alone: what the user has for other hosts stays as it is."""
-    return (
-        f"Host {' '.join(name for vm in vms for name in vm.names)}\n"
+    """The client's part, for the guests of the job alone: what the user has for other hosts stays as it is.
+
+    A block for each node: for one line with thousands of names each ssh takes seconds.
+    """
+    settings = (
         f"    IdentityFile {KEYS}/%u.key\n"
         "    IdentitiesOnly yes\n"
         f"    GlobalKnownHostsFile {KNOWN_HOSTS}\n"
@@ -151,6 +175,8 @@ def ssh_config(vms: Sequence[JobVm]) -> str:
         "    StrictHostKeyChecking yes\n"
         "    UpdateHostKeys no\n"
     )
+    nodes = (" ".join(name for vm in own for name in vm.names) for _, own in groupby(vms, lambda vm: vm.node))
+    return "".join(f"Host {names}\n{settings}" for names in nodes)
 
 
 def _lines(texts: Sequence[str]) -> str:

@@ -1,6 +1,8 @@
 """The guest's part of its network: the card, the names of the job's guests, name servers and time servers."""
 
-from vtorque_spec.plan import LinuxGuest, TapNic, UserNic
+from collections.abc import Sequence
+
+from vtorque_spec.plan import JobVm, LinuxGuest, TapNic, UserNic
 
 QEMU_HOST = "10.0.2.2"
 QEMU_DNS = "10.0.2.3"
@@ -25,14 +27,17 @@ def network_config(nic: TapNic | UserNic) -> dict[str, object]:
     return {"version": 2, "ethernets": {"nic0": card}}
 
 
-def hosts(guest: LinuxGuest) -> str:
-    """Return lines of /etc/hosts: every guest of the job that can be reached, and the host, by the node's name."""
+def hosts(vms: Sequence[JobVm]) -> str:
+    """Return lines of /etc/hosts: every guest of the job that can be reached."""
+    return "".join(f"{vm.address} {vm.hostname}\n" for vm in vms if vm.address is not None)
+
+
+def own_hosts(guest: LinuxGuest) -> str:
+    """Return lines of /etc/hosts: the host, by the node's name; and the guest where nobody reaches it by address."""
     nic = guest.machine.nic
-    lines = [f"{vm.address} {vm.hostname}" for vm in guest.vms if vm.address is not None]
     if isinstance(nic, UserNic):
-        lines.append(f"127.0.1.1 {guest.hostname}")
-    lines.append(f"{nic.host_address if isinstance(nic, TapNic) else QEMU_HOST} {guest.node}")
-    return "".join(f"{line}\n" for line in lines)
+        return f"127.0.1.1 {guest.hostname}\n{QEMU_HOST} {guest.node}\n"
+    return f"{nic.host_address} {guest.node}\n"
 
 
 def services(nic: TapNic | UserNic) -> tuple[str, str, str]:
