@@ -71,6 +71,7 @@ class Code(Enum):
     MOUNT_CAPABILITY = ("VT0324", "the image cannot mount what the job asks for")
     TOO_MANY_DISKS = ("VT0325", "a VM cannot have so many disks")
     NO_WAY_OUT = ("VT0326", "the job's network has no way out")
+    NO_APT = ("VT0327", "the image cannot install packages")
 
     TOO_MANY_CPUS = ("VT0401", "the job needs more CPUs than a node has")
     MAP_OUTSIDE = ("VT0402", "the pinning map names a CPU outside the job's allotment")
@@ -158,7 +159,7 @@ class Code(Enum):
     MOUNT_SOURCE = ("VT0774", "the source of a mount is not one of its type")
     MOUNT_OPTION = ("VT0775", "an option of a mount is not allowed")
     WRITABLE_9P = ("VT0776", "a mount by 9p can be written")
-    GUEST_HOOK = ("VT0777", "a hook for guests cannot be used")
+    GUEST_FILE = ("VT0777", "a file for guests cannot be used")
     NO_UPDATES = ("VT0778", "guests have no network to be updated over")
 
     ALLOW_MALFORMED = ("VT0801", "a comment that allows findings is not understood")

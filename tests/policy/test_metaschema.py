@@ -22,6 +22,7 @@ SCHEMA: dict[str, Any] = json.loads(TEXT)
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA, format_checker=jsonschema.Draft202012Validator.FORMAT_CHECKER)
 POLICIES = [
     ROOT / "schemas/base-policy.yaml",
+    ROOT / "schemas/closed-policy.yaml",
     *sorted((ROOT / "examples").rglob("policy.yaml")),
     *sorted((ROOT / "tests/invalid/sites").glob("[a-z]*/policy.yaml")),
     *sorted((ROOT / "tests/invalid/sites").glob("[a-z]*/rules/*.yaml")),

@@ -93,7 +93,7 @@ def test_a_surprise(name: str, text: str, surprise: str, at: Path) -> None:
     failed = [one for one in data["cases"] if not one["passed"]]
     assert code == 1
     assert [(one["name"], one["surprise"]) for one in failed] == [(name, surprise)]
-    assert data["summary"] == {"passed": 14, "failed": 1}
+    assert data["summary"] == {"passed": 16, "failed": 1}
 
 
 @pytest.mark.parametrize(
@@ -178,17 +178,17 @@ def test_what_no_case_has_met(at: Path) -> None:
     rest = output.partition("\n\n")[2]
     assert rest.splitlines() == [
         "rules that no case has fired:",
-        "  site/policy.yaml:18:19  allow_degraded: false",
-        "  site/policy.yaml:28:38  vcpus: maximum 8 (EX020)",
-        "  site/policy.yaml:29:60  batch.queue: enum short, courses (EX020)",
+        "  site/policy.yaml:19:19  allow_degraded: false",
+        "  site/policy.yaml:29:38  vcpus: maximum 8 (EX020)",
+        "  site/policy.yaml:30:60  batch.queue: enum short, courses (EX020)",
         "  site/rules/sizes.yaml:8:23  root_disk.size: maxQuantity 200GiB (EX011)",
         "",
         "defaults that no case has got:",
-        "  site/policy.yaml:28:26  vcpus: default 2",
-        "  site/policy.yaml:29:47  batch.queue: default short",
+        "  site/policy.yaml:29:26  vcpus: default 2",
+        "  site/policy.yaml:30:47  batch.queue: default short",
         "",
-        "rules fired: 6 of 10, defaults got: 6 of 8",
-        "9 passed, 0 failed",
+        "rules fired: 7 of 11, defaults got: 6 of 8",
+        "11 passed, 0 failed",
     ]
     assert call("test", at, "--require-coverage")[0] == 1
 
@@ -196,7 +196,7 @@ def test_what_no_case_has_met(at: Path) -> None:
 def test_a_rule_that_two_references_lead_to_is_counted_once(at: Path) -> None:
     policy = at / "policy.yaml"
     policy.write_text(policy.read_text() + '\n  - properties: {memory: {$ref: "rules/sizes.yaml#/$defs/memory"}}\n')
-    assert "rules fired: 10 of 10" in call("test", at)[1]
+    assert "rules fired: 11 of 11" in call("test", at)[1]
 
 
 # --- the command as a process -----------------------------------------------------------------------------------------
@@ -209,7 +209,7 @@ def test_exit_codes(at: Path, tmp_path: Path) -> None:
     assert vtorque("policy", "test", cwd=tmp_path, VTORQUE_SITE="site").stdout == done.stdout
     (at / "policy.test/fail/EX011-disk.vjob.yaml").unlink()
     covered = vtorque("policy", "test", "site", "--require-coverage", cwd=tmp_path)
-    assert (covered.returncode, covered.stdout.splitlines()[-1]) == (1, "13 passed, 0 failed")
+    assert (covered.returncode, covered.stdout.splitlines()[-1]) == (1, "15 passed, 0 failed")
     assert covered.stderr == "--require-coverage: no case meets 1 of the rules and defaults\n"
     case(at, "pass/refused.vjob.yaml", f"{JOB}vcpus: 33\n")
     assert vtorque("policy", "test", "site", cwd=tmp_path).returncode == 1

@@ -1,14 +1,15 @@
 """What a site does in its guests, read from its directory."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.site.helpers import site
 from vtorque_spec.diagnostics import Code, Report
-from vtorque_spec.plan import GuestSetup, OfferedMount
+from vtorque_spec.plan import NO_SETUP, GuestSetup, OfferedMount
 from vtorque_spec.site import load_site
-from vtorque_spec.site.guest import HOOK_LIMIT_BYTES
+from vtorque_spec.site.guest import TEXT_LIMIT_BYTES
 from vtorque_spec.site.offers import offered_mounts
 
 HOOKS = "guest: {hooks: {boot: hooks/boot, shutdown: hooks/shutdown}}\n"
@@ -25,14 +26,14 @@ def hooks(directory: Path, boot: bytes, shutdown: bytes = b"#!/bin/sh\n") -> Pat
 def test_nothing_is_done_that_is_not_said(tmp_path: Path) -> None:
     found = load_site(site(tmp_path), Report())
     assert found is not None
-    assert found.setup == GuestSetup("none", None, None)
+    assert found.setup == NO_SETUP
 
 
 def test_hooks_are_read(tmp_path: Path) -> None:
     report = Report()
     found = load_site(hooks(tmp_path, "#!/bin/sh\necho ä\n".encode()), report)
     assert found is not None, report.items
-    assert found.setup == GuestSetup("none", "#!/bin/sh\necho ä\n", "#!/bin/sh\n")
+    assert found.setup == GuestSetup(None, "none", (), "#!/bin/sh\necho ä\n", "#!/bin/sh\n")
 
 
 @pytest.mark.parametrize(
@@ -42,14 +43,14 @@ def test_hooks_are_read(tmp_path: Path) -> None:
         (b"", "does not begin with #!"),
         (b"#!/bin/sh\n\0", "has a NUL in it"),
         (b"#!/bin/sh\n\xff", "is not UTF-8"),
-        (b"#!" + b"x" * HOOK_LIMIT_BYTES, "has more than 65536 bytes"),
+        (b"#!" + b"x" * TEXT_LIMIT_BYTES, "has more than 65536 bytes"),
     ],
 )
 def test_what_no_guest_could_run_is_told(tmp_path: Path, text: bytes, why: str) -> None:
     report = Report()
     assert load_site(hooks(tmp_path, text), report) is None
     assert [(item.code, item.message) for item in report.items] == [
-        (Code.GUEST_HOOK, f"the hook {tmp_path}/site/hooks/boot {why}")
+        (Code.GUEST_FILE, f"{tmp_path}/site/hooks/boot {why}")
     ]
 
 
@@ -60,6 +61,15 @@ def test_a_directory_or_a_pipe_is_no_hook(tmp_path: Path) -> None:
     report = Report()
     load_site(root, report)
     assert "is a directory" in report.items[0].message
+
+
+def test_sources_of_apt_are_read(tmp_path: Path) -> None:
+    root = site(tmp_path, new="guest: {apt_sources: mirror.sources}\n")
+    text = "# the mirror\nTypes: deb\nURIs: http://mirror/debian\nSuites: bookworm\nComponents: main\n"
+    (root / "mirror.sources").write_text(text)
+    found = load_site(root, Report())
+    assert found is not None
+    assert found.setup == replace(NO_SETUP, apt_sources=text)
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "../boot", "a/../../b", "$HOME/x", ".hidden", ""])

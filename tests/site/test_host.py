@@ -131,6 +131,9 @@ def test_the_site_that_root_goes_by(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         ("VT0745", f"{root}/images can be written by others"),
         ("VT0745", f"{root}/site.yaml can be written by others"),
     ]
+    hints = dict(host.changeable(root))
+    assert hints[f"{root}/README is a symbolic link"] == "put the file itself in its place"
+    assert f"chown -R root: {root} && chmod -R go-w {root}" in hints[f"{root}/images can be written by others"]
 
 
 def test_a_site_of_an_ordinary_user_s_is_not_root_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from tests.spec.helpers import MINIMAL, check, checked, codes, site
+from tests.spec.helpers import MINIMAL, ROOT, check, checked, codes, site
 from vtorque_spec.canonical import canonical_json
 from vtorque_spec.diagnostics import Report
 from vtorque_spec.driver import compile_bundle, compile_script
@@ -61,6 +61,7 @@ PAIRS: dict[str, tuple[str, str]] = {
     "mounts.*.target": ("mounts: [{name: work, target: /x}]", "mounts: [{name: work, target: /y}]"),
     "mounts.*.mode": ("mounts: [{name: work, mode: ro}]", "mounts: [{name: work, mode: rw}]"),
     "network.name": ("network: default", "network: cluster"),
+    "packages": ("network: cluster\npackages: [g++]", "network: cluster\npackages: [libmetis5]"),
     "hooks.prologue.path": ("run: x", "run: x\nhooks: {prologue: examples/scripts/prepare.sh}"),
     "hooks.prologue.inline": ("hooks: {prologue: {inline: a}}", "hooks: {prologue: {inline: b}}"),
     "hooks.epilogue.path": ("run: x", "run: x\nhooks: {epilogue: examples/scripts/prepare.sh}"),
@@ -86,7 +87,6 @@ REFUSED: dict[str, str] = {
     "network.rdma": "network: {rdma: sriov}",
     "shared_memory": "shared_memory: 1GiB",
     "devices": "devices: [{name: gpu}]",
-    "packages": "packages: [gcc]",
     "run.command": "run: {command: [/a.so]}",
     "telemetry": "telemetry: {interval: 10s}",
 }
@@ -113,6 +113,7 @@ def the_site() -> Any:
         networks={**local.networks, "cluster": SiteNetwork.model_validate(cluster)},
         node_classes={"generic": NodeClass.model_validate({"cpus": 64, "memory": "256GiB", "cells": cells})},
         images={**local.images, "other": other},
+        policy=site(ROOT / "tests/invalid/sites/packages").policy,
         mounts={**local.mounts, "work": SiteMount(source="/srv/work", target="/work", mode="rw")},
     )
 

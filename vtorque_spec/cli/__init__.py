@@ -3,6 +3,7 @@
 Exit codes: 0 fine, 1 findings, 2 usage, 3 internal error; `run` passes the job's own exit code on, `submit` qsub's.
 """
 
+import errno
 import os
 import sys
 import types
@@ -46,6 +47,8 @@ group = click.version_option(package_name="vtorque")(lazy_group("vtorque", "vtor
 def main(arguments: list[str] | None = None) -> None:
     """Run the program and exit."""
     _without_plugins()
+    if sys.stdout is None:  # closed by who called
+        _end_output()
     arguments = sys.argv[1:] if arguments is None else arguments
     code = 3
     try:
@@ -82,7 +85,7 @@ def _run(arguments: list[str]) -> int:
     except (KeyboardInterrupt, click.Abort):
         return 130
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the reader has gone; nothing is left to say
+        _end_output()  # the reader has gone; nothing is left to say
         return 1
     except Fault as fault:
         from vtorque_spec.cli.common import print_findings
@@ -91,9 +94,18 @@ def _run(arguments: list[str]) -> int:
         print_findings([of_fault(fault)])
         return 1
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            _end_output()
+            click.echo(f"vtorque: the output cannot be written: {error.strerror}", err=True)
+            return 1
         _internal(error)
         return 3
     return result if isinstance(result, int) else 0
+
+
+def _end_output() -> None:
+    """What standard output did not take, it will not take when the program ends."""
+    sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - for the whole program
 
 
 def _refuse(arguments: list[str]) -> None:
@@ -102,8 +114,11 @@ def _refuse(arguments: list[str]) -> None:
         return
     from vtorque_compilers.script import refusing_script
 
-    sys.stdout.write(refusing_script("vtorque compile failed; its standard error says why"))
-    sys.stdout.flush()
+    try:
+        sys.stdout.write(refusing_script("vtorque compile failed; its standard error says why"))
+        sys.stdout.flush()
+    except OSError:  # who takes nothing submits nothing
+        _end_output()
 
 
 def _internal(error: Exception) -> None:

@@ -18,7 +18,7 @@ from vtorque_spec.site import Site
 if TYPE_CHECKING:
     from vtorque_runtime.identity import Draft
     from vtorque_spec.node import Answer
-    from vtorque_spec.plan import NodeBundle, NodeContext, OfferedNetwork
+    from vtorque_spec.plan import NodeContext, NodePlan
     from vtorque_spec.plan.answer import Needs
 
 
@@ -44,21 +44,24 @@ def command(job: Path, user: str | None, site: Path | None) -> int:
     context = context_of(owner.pw_uid, facts)
     from vtorque_runtime import ledger, local
     from vtorque_runtime.identity import reserve
-    from vtorque_runtime.planner import check_needs
+    from vtorque_runtime.planner import check_needs, compiled, offered
     from vtorque_spec.cli.progress import Phases
-    from vtorque_spec.node import bundle_of, needs_of, parts_of
+    from vtorque_spec.node import needs_of, parts_of, plan_of
+    from vtorque_spec.plan import NodeBundle
 
     machine, user_part = parts_of(_checked(job, owner, facts, context))
     draft = _draft(owner, facts)
     click.echo(f"vtorque: {draft.facts}", err=True)
     needs = needs_of(_planned(machine, facts, context, draft.context))
     check_needs(needs)
-    with reserve(draft, needs.vms, _offer(facts, needs), _advice(needs, draft.context)) as reserved:
+    offer = offered(draft.site, needs.network)
+    with reserve(draft, needs.vms, offer, _advice(needs, draft.context)) as reserved:
 
-        def plan(node: "NodeContext") -> "NodeBundle":
-            return bundle_of(_planned(machine, facts, context, node, ledger.held(reserved.registry)))
+        def planned(node: "NodeContext") -> "NodePlan":
+            return plan_of(_planned(machine, facts, context, node, ledger.held(reserved.registry)))
 
-        bundle = ledger.settle(reserved, plan)
+        plan = ledger.settle(reserved, planned)
+        bundle = NodeBundle(plan, compiled(plan.guests, reserved.context.vms))
         show = Phases()
         try:
             return local.run(bundle, user_part, reserved, show)
@@ -91,28 +94,17 @@ def _check_site(site: Path | None) -> None:
     from vtorque_spec.site.host import SYSTEM, changeable
 
     for root in (site, SYSTEM):
-        for path, why in changeable(root) if root is not None and root.exists() else ():
-            hint = f"make it root's own: chown -R root: {root} && chmod -R go-w {root}"
-            raise Fault("VT0704", f"{path} {why}, so root does not use it", help=hint)
+        for message, hint in changeable(root) if root is not None and root.exists() else ():
+            raise Fault("VT0704", f"{message}, so root does not use it", help=hint)
 
 
 def _draft(owner: pwd.struct_passwd, site: Site) -> "Draft":
     """What the site says of this node is root's own to know: what a child makes of it is held against that."""
     from vtorque_runtime import identity
     from vtorque_runtime.images.store import SYSTEM_STORE
-    from vtorque_spec.node import class_of
-    from vtorque_spec.site.offers import offered_mounts
+    from vtorque_spec.node.facts import node_site
 
-    said = site.node_classes[class_of(site, identity.node_name())]
-    return identity.draft(
-        user=owner.pw_name,
-        images=SYSTEM_STORE,
-        min_uid=site.min_uid,
-        slot=said.slot or "thread",
-        host_cores=said.host_reserve.cores if said.host_reserve else 0,
-        mounts=offered_mounts(site),
-        emulated=site.hypervisor == "emulation",
-    )
+    return identity.draft(owner.pw_name, SYSTEM_STORE, node_site(site, identity.node_name()))
 
 
 def _checked(job: Path, owner: pwd.struct_passwd, site: Site, context: Context) -> "Answer":
@@ -137,13 +129,6 @@ def _planned(machine: str, site: Site, context: Context, node: "NodeContext", he
         for line in held:
             click.echo(f"vtorque: {line}", err=True)
         raise
-
-
-def _offer(site: Site, needs: "Needs") -> "OfferedNetwork":
-    """The network is the site's, whatever the child says of it."""
-    from vtorque_spec.site.offers import offered_networks
-
-    return next(offer for offer in offered_networks(site) if offer.name == needs.network)
 
 
 def _advice(needs: "Needs", node: "NodeContext") -> tuple[int, ...] | None:

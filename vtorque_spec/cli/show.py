@@ -44,5 +44,6 @@ def _dump(data: object) -> None:
 
     yaml = YAML()
     yaml.default_flow_style = False
+    yaml.width = 4096  # no line is folded: a digest stays behind its key
     walk_tree(data)  # texts of several lines as literal blocks
     yaml.dump(data, sys.stdout)

@@ -14,6 +14,8 @@ from vtorque_spec.diagnostics import Report
 from vtorque_spec.driver import check_file, compile_script
 from vtorque_spec.plan import Flavour
 
+_WIDTH = 72
+
 
 @click.command()
 @click.argument("script", type=JOB_FILE)
@@ -48,7 +50,10 @@ def command(
     for number, (found, made) in enumerate(zip_longest(text.split("\n"), compiled.text.split("\n")), 1):
         if found != made:
             click.echo(f"{script}:{number}: {job} compiles to something else at the site `{facts.name}`:", err=True)
-            click.echo(f"  the script has  {_shown(found)}\n  compiled it is  {_shown(made)}", err=True)
+            at = _first_difference(found or "", made or "")
+            click.echo(f"  the script has  {_shown(found, at)}\n  compiled it is  {_shown(made, at)}", err=True)
+            if (found or "").startswith(CARRIERS):
+                click.echo(f"  help: see what the script tells root: vtorque show {script}", err=True)
             return 1
     return 0
 
@@ -58,7 +63,14 @@ def _flavour(text: str) -> Flavour | None:
     return next(found, None)
 
 
-def _shown(line: str | None) -> str:
+def _first_difference(one: str, other: str) -> int:
+    return next((at for at, (a, b) in enumerate(zip_longest(one, other)) if a != b), 0)
+
+
+def _shown(line: str | None, at: int) -> str:
+    """As much of a line as fits, with its part from `at` on in sight."""
     if line is None:
         return "nothing more"
-    return ascii(line if len(line) <= 80 else line[:77] + "...")
+    start = 0 if at < _WIDTH // 2 else at - _WIDTH // 4
+    shown, dots = line[start : start + _WIDTH], "..."
+    return ascii(f"{dots if start else ''}{shown}{dots if start + _WIDTH < len(line) else ''}")

@@ -13,7 +13,7 @@ from typing import Any
 from vtorque_spec.diagnostics import Span
 from vtorque_spec.document import Document, Path
 from vtorque_spec.policy.rules import rules
-from vtorque_spec.site.policy_files import PolicyFiles
+from vtorque_spec.site.policy_files import CLOSED_URI, PolicyFiles
 from vtorque_spec.spec import JobSpec
 
 
@@ -71,7 +71,15 @@ def origin_of(origins: Mapping[Path, Origin], path: Path) -> Origin | None:
     return origins.get(path)
 
 
+def have_limits(policy: PolicyFiles, job: Mapping[str, Any]) -> bool:
+    """Whether there is anything to evaluate for a job: nothing but defaults needs no JSON Schema validator.
+
+    What the site has not opened is judged where the job asks for it.
+    """
+    closed = policy.files[CLOSED_URI].data["properties"] if CLOSED_URI in policy.layers else ()
+    return _has_rules(policy) or any(job.get(name) for name in closed)
+
+
 @lru_cache(maxsize=8)
-def have_limits(policy: PolicyFiles) -> bool:
-    """Whether there is anything to evaluate: nothing but defaults needs no JSON Schema validator."""
-    return any(True for _ in rules(policy))
+def _has_rules(policy: PolicyFiles) -> bool:
+    return any(rule.place.uri != CLOSED_URI for rule in rules(policy))

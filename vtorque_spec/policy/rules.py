@@ -112,11 +112,6 @@ def rules(files: PolicyFiles) -> Iterator[PolicyRule]:
         yield from rules_of(place)
 
 
-def rules_about(files: PolicyFiles, path: Path) -> Iterator[PolicyRule]:
-    """Yield the rules about the field at `path` of the normal form."""
-    return (rule for rule in rules(files) if path and rule.is_about(path))
-
-
 def rules_of(place: Place) -> Iterator[PolicyRule]:
     """Yield the rules that stand directly in a subschema."""
     if place.tested:

@@ -1,5 +1,7 @@
 """JobSpec x Site -> JobPlan: every name looked up, every value decided, cross-field rules checked."""
 
+from dataclasses import replace
+
 from vtorque_spec.diagnostics import Code, Report, near_miss
 from vtorque_spec.plan import VERSION, DeviceRequest, Image, Iocm, JobPlan, Pinning
 from vtorque_spec.policy import Effective
@@ -8,6 +10,7 @@ from vtorque_spec.resolve.common import said, said_at
 from vtorque_spec.resolve.cpus import check_hugepages, check_iocm, check_map, check_vcpus
 from vtorque_spec.resolve.mounts import check_way_out, resolve_mounts
 from vtorque_spec.resolve.networks import resolve_network
+from vtorque_spec.resolve.packages import resolve_packages
 from vtorque_spec.site import Site
 from vtorque_spec.site.model import CatalogueImage
 from vtorque_spec.spec import JobSpec
@@ -27,6 +30,7 @@ def resolve(job: Effective, normal: NormalForm, site: Site, report: Report) -> J
     check_hugepages(job.spec, normal, report)
     _check_times(job, normal, report)
     mounts, disks = resolve_mounts(job.spec, normal, site, image, report)
+    packages = resolve_packages(job.spec, normal, site, image, report)
     check_way_out(job.spec, normal, site, mounts, report)
     network = resolve_network(job.spec, normal, site, report)
     if len(report.items) > before or image is None or network is None:
@@ -50,7 +54,7 @@ def resolve(job: Effective, normal: NormalForm, site: Site, report: Report) -> J
         devices=tuple(DeviceRequest(device.name, device.count or 1) for device in spec.devices or ()),
         disks=disks,
         mounts=mounts,
-        setup=site.setup,
+        setup=replace(site.setup, packages=packages),
         network=network,
         boot_timeout_s=said(said(spec.timeouts).boot),
         grace_s=said(said(spec.timeouts).grace),

@@ -3,10 +3,10 @@
 from pathlib import PurePosixPath
 
 from vtorque_spec.diagnostics import Code, Report, Span, near_miss
-from vtorque_spec.plan import DiskRequest, Mount
+from vtorque_spec.plan import GUEST_OWNS, DiskRequest, Mount
 from vtorque_spec.resolve.common import said, said_at
 from vtorque_spec.site import Site
-from vtorque_spec.site.model import GUEST_OWNS, CatalogueImage, SiteMount
+from vtorque_spec.site.model import CatalogueImage, SiteMount
 from vtorque_spec.spec import JobSpec
 from vtorque_spec.spec.machine import Mount as MountSpec
 from vtorque_spec.spec.parse import NormalForm
@@ -55,6 +55,9 @@ def check_way_out(spec: JobSpec, normal: NormalForm, site: Site, mounts: tuple[M
         if mount.kind == "nfs":
             message = f"guests mount `{mount.name}` from a server by NFS, and the network `{name}` does not lead there"
             report.add(Code.NO_WAY_OUT, message, place or normal.at(("mounts", index, "name")), help=hint)
+    if spec.packages:
+        message = f"guests fetch packages from an archive, and the network `{name}` does not lead there"
+        report.add(Code.NO_WAY_OUT, message, place or normal.at(("packages",)), help=hint)
     if site.setup.updates == "security":
         message = f"the site's guests install security updates, and the network `{name}` does not lead out"
         report.add(Code.NO_WAY_OUT, message, place, help=hint)

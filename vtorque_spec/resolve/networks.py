@@ -46,7 +46,7 @@ def _check_reach(
 
 
 def _place(normal: NormalForm, *member: str) -> Span | None:
-    return said_at(normal, ("network", "name"), tuple(member))
+    return said_at(normal, ("network", "name"), member)
 
 
 def _write(networks: list[str], alone: str) -> str:

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from vtorque_spec import data
 from vtorque_spec.diagnostics import Code, Diagnostic, Report, Span
 from vtorque_spec.document import Document, read
-from vtorque_spec.plan import Flavour, GuestSetup
+from vtorque_spec.plan import NO_SETUP, Flavour, GuestSetup
 from vtorque_spec.site.facts import check_facts
 from vtorque_spec.site.guest import read_setup
 from vtorque_spec.site.model import (
@@ -107,7 +107,7 @@ def read_files(root: Path, report: Report) -> Files | None:
     site = _read_as(SiteFile, root / "site.yaml", report)
     if site is not None:
         check_facts(*site, report)
-    setup = GuestSetup("none", None, None) if site is None else read_setup(*site, root, report)
+    setup = NO_SETUP if site is None else read_setup(*site, root, report)
     images = [_read_image(path, root, report) for path in sorted((root / "images").glob("*.yaml"))]
     policy = policy_of(root, report)
     if site is None or len(report.items) > before:

@@ -54,11 +54,9 @@ def _tables(facts: SiteFile, document: Document, report: Report) -> Iterator[_Ta
         nodes = read_nodes(said.addresses.nodes)
         if isinstance(nodes, str):
             place = document.span(("networks", name, "addresses", "nodes"))
-            message, hint = (
-                f"the node set `{said.addresses.nodes}` cannot be read: {nodes}",
-                "as in n[001-128] or n1,n2",
-            )
-            report.add(Code.NODE_SET, message, place, help=f"write names and ascending ranges, {hint}")
+            message = f"the node set `{said.addresses.nodes}` cannot be read: {nodes}"
+            hint = "write names and ascending ranges, as in n[001-128] or n1,n2"
+            report.add(Code.NODE_SET, message, place, help=hint)
             continue
         first, length = IPv4Address(said.addresses.first), len(nodes) * said.addresses.slots
         last = IPv4Address(min(int(first) + length - 1, 2**32 - 1))

@@ -4,7 +4,8 @@ import re
 
 from vtorque_spec.diagnostics import Code, Note, Report, near_miss
 from vtorque_spec.document import Document
-from vtorque_spec.site.model import GUEST_OWNS, SiteFile
+from vtorque_spec.plan import GUEST_OWNS
+from vtorque_spec.site.model import SiteFile
 
 _PROPERTY = {
     "torque": (r"[A-Za-z][A-Za-z0-9._-]*", "a node property: a letter, then letters, digits and . _ -"),

@@ -21,12 +21,13 @@ Progress = Callable[[str, int, int], None]
 _CHUNK_BYTES = 4 * 2**20
 
 
-def changeable(root: Path) -> Iterator[tuple[Path, str]]:
-    """Yield what below `root` somebody else than root could change, and why; a link may lead anywhere."""
+def changeable(root: Path) -> Iterator[tuple[str, str]]:
+    """Yield what below `root` somebody else than root could change, each with what to do; a link may lead anywhere."""
+    own = f"make it root's own, or root refuses all jobs: chown -R root: {root} && chmod -R go-w {root}"
     for path in (root, *sorted(root.rglob("*"))):
         why = _changeable(path.lstat())
         if why is not None:
-            yield path, why
+            yield f"{path} {why}", "put the file itself in its place" if path.is_symlink() else own
 
 
 def _changeable(found: os.stat_result) -> str | None:
@@ -41,10 +42,8 @@ def check_owner(root: Path, report: Report) -> None:
     """Check the directory that root's part reads; any other is its owner's affair."""
     if root.absolute() != SYSTEM:
         return
-    for path, why in changeable(root):
-        hint = f"make it root's own, or root refuses all jobs: chown -R root: {root} && chmod -R go-w {root}"
-        hint = f"put a file in its place; {hint}" if path.is_symlink() else hint
-        report.add(Code.SITE_OWNER, f"{path} {why}", help=hint)
+    for message, hint in changeable(root):
+        report.add(Code.SITE_OWNER, message, help=hint)
 
 
 def check_image_files(files: Files, progress: Progress, report: Report) -> None:

@@ -47,13 +47,6 @@ KernelArguments = Annotated[
 ]
 
 
-GUEST_OWNS = (
-    "/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/libx32", "/proc", "/root", "/run", "/sbin", "/sys",
-    "/tmp", "/usr", "/var",  # noqa: S108 - a mount point that is refused
-)  # fmt: skip
-"""Directories of a guest that nothing may be mounted on or in."""
-
-
 class Topology(Model):
     """How the CPUs of a node are built: sockets x cores x threads."""
 
@@ -168,6 +161,9 @@ class SiteGuest(Model):
     updates: Literal["none", "security"] | None = Field(
         None, description="security: the guest installs security updates before the job; none if absent"
     )
+    apt_sources: SiteText | None = Field(
+        None, description="where guests' apt gets packages from, as in *.sources files; what the image says if absent"
+    )
     hooks: GuestHooks | None = Field(None, description="programs of the site, run as the guest's root")
 
 
@@ -240,8 +236,8 @@ class CatalogueImage(Model):
     tags: Items[Name] | None = Field(
         None, description="words that policies choose images by, as in `imageIn: [tag=cfd]`"
     )
-    capabilities: Items[Literal["virtiofs", "9p", "nfs", "mpi"]] | None = Field(
-        None, description="what is in it: the file systems that it mounts, launchers of MPI; [virtiofs] if absent"
+    capabilities: Items[Literal["virtiofs", "9p", "nfs", "mpi", "apt"]] | None = Field(
+        None, description="what is in it: the file systems that it mounts, launchers of MPI, apt; [virtiofs] if absent"
     )
     path: DiskPath | None = Field(None, description="its disk on the nodes, where it is not in the image store")
     recipe: Name | None = Field(None, description="the shipped recipe that builds it")

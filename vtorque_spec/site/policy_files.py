@@ -14,8 +14,13 @@ from vtorque_spec.diagnostics import Code, Report, near_miss
 from vtorque_spec.document import Document, Path, read
 
 BASE_URI = "urn:vtorque:policy:base"
+CLOSED_URI = "urn:vtorque:policy:closed"
+"""Members that are off unless the site's own policy names them."""
+
 ROOT_URI = "file:///"
 """What stands for the site's directory in URIs, so that `$ref: rules/gpu.yaml` leads to a file of the site."""
+
+_SHIPPED = {BASE_URI: "base-policy.yaml", CLOSED_URI: "closed-policy.yaml"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,20 +73,28 @@ def _absolute(base: str, reference: str) -> tuple[str, str]:
 
 
 def read_policy(root: FilePath, name: FilePath, shown: FilePath, report: Report) -> PolicyFiles:
-    """Read the base policy, the file `name` of a site's directory where it has one, and what they refer to.
+    """Read the shipped policies, the file `name` of a site's directory where it has one, and what they refer to.
 
     A `name` that is there and cannot be read, such as a broken link, is a finding: else no rule would hold.
 
     `shown` is how findings call the directory. A reference that leads nowhere is a finding.
     """
     reader = _Reader(root, shown, report)
-    layers = [BASE_URI] if reader.add(BASE_URI, data.schemas() / "base-policy.yaml", "schemas/base-policy.yaml") else []
+    layers = [uri for uri, file in _SHIPPED.items() if reader.add(uri, data.schemas() / file, f"schemas/{file}")]
     uri, _ = _absolute(ROOT_URI, name.as_posix())
     if os.path.lexists(root / name) and reader.add(uri, root / name, str(shown / name)):
         layers.append(uri)
+        if _members(reader.files[CLOSED_URI]) <= _members(reader.files[uri]):
+            layers.remove(CLOSED_URI)
     contents = [_without_fractions(reader.files[uri].data) for uri in layers]
     others = {uri: _without_fractions(file.data) for uri, file in sorted(reader.files.items()) if uri not in layers}
     return PolicyFiles(tuple(layers), reader.files, digest("policy", 1, [*contents, *([others] if others else [])]))
+
+
+def _members(policy: Document) -> set[str]:
+    """Return the members of the job that a policy names for all jobs."""
+    said = policy.data.get("properties") if isinstance(policy.data, dict) else None
+    return set(said) if isinstance(said, dict) else set()
 
 
 class _Reader:

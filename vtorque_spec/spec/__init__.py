@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from vtorque_spec.spec.base import Duration, Form, Items, JobName, Model, Name, Size
+from vtorque_spec.spec.base import Duration, Form, Items, JobName, Model, PackageName, Size
 from vtorque_spec.spec.batch import Batch
 from vtorque_spec.spec.machine import Device, Disk, Image, Iocm, Mount, Network, Pinning, RootDisk
 from vtorque_spec.spec.user import EnvValue, Hooks, Run
@@ -51,7 +51,9 @@ class JobSpec(Model):
     network: Network | None = Field(None, description="the guest's network")
     shared_memory: Size | None = Field(None, description="memory shared between the VMs of this job on one node")
     devices: Items[Device] | None = Field(None, description="devices of the host handed to the guest")
-    packages: Items[Name] | None = Field(None, description="packages to install in the guest")
+    packages: Items[PackageName] | None = Field(
+        None, description="Debian packages to install in every VM before the job; those that the site allows"
+    )
     hooks: Hooks | None = Field(None, description="scripts before and after the job, in the first VM")
     env: dict[VariableName, EnvValue] | None = Field(None, description="environment of the job; not for secrets")
     run: Run = Field(description="what the job runs in the first VM")

@@ -151,6 +151,18 @@ JobName = Annotated[
     str, Form(r"[A-Za-z][A-Za-z0-9_.-]{0,14}", "a job name: a letter, then up to 14 of letters, digits, . _ -")
 ]
 
+PackageName = Annotated[
+    str,
+    Form(
+        r"[a-z0-9][a-z0-9+.-]{0,125}[a-z0-9+]",
+        "the name of a Debian package: small letters, digits, + . and -, without a version",
+    ),
+]
+"""https://www.debian.org/doc/debian-policy/ch-controlfields.html#source
+
+Not one that ends in -, which to apt is a package to remove.
+"""
+
 Word = Annotated[
     str, Form(r"[A-Za-z0-9_][A-Za-z0-9_.@:+=/-]{0,254}", "a single word: letters, digits and _ . @ : + = / -")
 ]

@@ -48,6 +48,7 @@ HONOURED: dict[str, tuple[object, ...]] = {
     "mounts.*.mode": ANY,
     "network.name": ANY,
     "network.rdma": ("none",),
+    "packages": ANY,
     "hooks.prologue.path": ANY,
     "hooks.prologue.inline": ANY,
     "hooks.epilogue.path": ANY,

@@ -12,7 +12,7 @@ from vtorque_spec.policy.told.limits import Limit, language_limits, limits_of, n
 from vtorque_spec.policy.told.wording import condition_words, named, uri_of
 from vtorque_spec.policy.values import shown
 from vtorque_spec.site import Site
-from vtorque_spec.site.policy_files import BASE_URI
+from vtorque_spec.site.policy_files import ROOT_URI
 from vtorque_spec.spec.fields import ANY, job_field
 from vtorque_spec.spec.parse import NormalForm, value_at
 
@@ -74,7 +74,7 @@ def _language(path: Path) -> Iterator[Link]:
 def _policy(path: Path, data: Mapping[str, Any], site: Site, holds: Holds) -> Iterator[Link]:
     """Yield the defaults and limits of each layer, in the order of the files."""
     for uri in site.policy.layers:
-        layer: Layer = "base policy" if uri == BASE_URI else "site policy"
+        layer: Layer = "site policy" if uri.startswith(ROOT_URI) else "base policy"
         for place in walk(replace(site.policy, layers=(uri,))):
             yield from _links(layer, place, path, data, site, holds)
 
