@@ -29,7 +29,7 @@ class Done:
     @property
     def silent_boot(self) -> bool:
         """The one failure that is tried again: about one boot in thirty prints nothing (under emulation)."""
-        return self.code == 1 and "VT0904" in self.err and "firmware" in self.err
+        return self.code == 1 and "VT0904" in self.err and "phase `firmware`" in self.err
 
 
 def make_user(name: str = USER) -> pwd.struct_passwd:

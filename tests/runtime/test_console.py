@@ -49,6 +49,7 @@ def test_phases(tmp_path: Path, text: bytes, phase: str | None) -> None:
             b"vtorque-phase: updates-failed 100 5f0c3a9be1d24788\n",
             "could not install security updates, exit code 100",
         ),
+        (b"vtorque-phase: packages-failed g++ nosuch 5f0c3a9be1d24788\n", "could not install g++ nosuch"),
         (b"vtorque-phase: mounts-failed /data another\n", None),
         (b"vtorque-phase: mounts 5f0c3a9be1d24788\n", None),
     ],
@@ -115,6 +116,23 @@ def test_the_copy_is_the_owners_and_capped(tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.root
+def test_a_console_without_end_holds_nothing_up(tmp_path: Path) -> None:
+    console = Console(Path("/dev/zero"), NONCE)
+    console.pump()
+    console.close()
+
+
+def test_a_full_disk_costs_the_copy_alone(tmp_path: Path) -> None:
+    source = tmp_path / "console.log"
+    source.write_bytes(b"vtorque-phase: kernel\n")
+    console = Console(source, NONCE, tmp_path / "copy")
+    assert console._copy is not None
+    os.dup2(os.open("/dev/full", os.O_WRONLY), console._copy)
+    console.pump()
+    assert console.phase == "kernel"
+    console.close()
+
+
 def test_the_copy_is_given_away(tmp_path: Path) -> None:
     Console(tmp_path / "console.log", NONCE, tmp_path / "copy", (12345, 23456))
     found = (tmp_path / "copy").stat()

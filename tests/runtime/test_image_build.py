@@ -134,7 +134,7 @@ def test_one_build_at_a_time(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
 TOY = """\
 echo step 1/1 toy
 for f in root.qcow2 vmlinuz initrd.img packages.txt; do echo "$RANDOM $f" >"$1/$f"; done
-echo "${@:3}" >"$1/packages.txt"
+echo "${@:4}" >"$1/packages.txt"
 """
 
 

@@ -25,15 +25,19 @@ SCRIPTS = Path(__file__).parent / "recipes"
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How an image is made: the name of a file in SCRIPTS, and Debian packages to install beside the script's own."""
+    """How an image is made: the name of a file in SCRIPTS, and Debian packages to install beside the script's own.
+
+    `kernel` is the package that names the newest one. Debian's for virtual machines boots sooner, and has no 9p.
+    """
 
     script: str
     packages: tuple[str, ...] = ()
+    kernel: str = "linux-image-cloud-amd64"
 
 
 RECIPES = {
     "debian-12": Recipe("debian-12.sh"),
-    "debian-12-mpi": Recipe("debian-12.sh", ("mpich", "openmpi-bin")),
+    "debian-12-mpi": Recipe("debian-12.sh", ("mpich", "nfs-common", "openmpi-bin"), "linux-image-amd64"),
 }
 
 DEBS = Path("/var/cache/vtorque/debs")
@@ -89,7 +93,8 @@ def build(name: str, store: Path, *, created: int, progress: Callable[[Progress]
     with _one_build(progress) as lock:
         archive = archive_of_this_machine()
         progress(Progress(0, 0, f"packages from {archive.debian} and {archive.security} ({archive.origin})"))
-        text = [script.read_text("utf-8"), *recipe.packages]
+        asked = (recipe.kernel, *recipe.packages)
+        text = [script.read_text("utf-8"), *asked]
         made_from = {"recipe": digest("recipe", 2, text), "archive": archive_state(archive)}
         last = newest(store).get(name)
         if last is not None and {"recipe": last.recipe, "archive": last.archive} == made_from:
@@ -100,7 +105,7 @@ def build(name: str, store: Path, *, created: int, progress: Callable[[Progress]
             work.mkdir()
             (work / "debian.sources").write_text(archive.sources, encoding="utf-8")
             (work / "apt.conf").write_text(archive.settings, encoding="utf-8")
-            command = [*PRIVATE_MOUNTS, "bash", str(script), str(directory), str(DEBS), *recipe.packages]
+            command = [*PRIVATE_MOUNTS, "bash", str(script), str(directory), str(DEBS), *asked]
             run_recipe(command, progress, keep_open=(lock,))
             shutil.rmtree(work)
             return publish(directory, describe(directory, name, created=created, **made_from))

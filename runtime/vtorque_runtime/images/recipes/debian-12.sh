@@ -1,13 +1,14 @@
 #!/bin/bash
 # Build a small Debian 12 guest that QEMU boots by its kernel and initrd, without a boot loader.
 #
-#   debian-12.sh OUT DEBS [PACKAGE...]       (as root)
+#   debian-12.sh OUT DEBS KERNEL [PACKAGE...]       (as root)
 #
 # OUT      directory that receives root.qcow2, vmlinuz, initrd.img and packages.txt. Its directory work/ is scratch that
 #          the caller made and removes; in it stand
 #            debian.sources   apt sources (deb822) of bookworm, its updates and its security archive
 #            apt.conf         apt settings that reach them (proxy, certificates); they do not stay in the guest
 # DEBS     directory of .deb files kept from build to build
+# KERNEL   linux-image-cloud-amd64, or linux-image-amd64, which has 9p; the guest can mount that and NFS then
 # PACKAGE  a Debian package that the guest has beside those below
 #
 # Standard output tells the progress: "step N/ALL TEXT" opens a step, "part N/ALL" is how far the step is.
@@ -16,19 +17,20 @@ set -euo pipefail
 umask 022
 export LC_ALL=C PATH=/usr/sbin:/usr/bin:/sbin:/bin
 
-out=$1 debs=$2
+out=$1 debs=$2 kernel=$3
 work=$out/work
 root=$work/root          # the guest's file system
 unpacked=$work/unpacked  # kernel and busybox, unpacked and never installed
 initrd=$work/initrd
 
 packages=systemd-sysv,udev,kmod,e2fsprogs,iproute2,netbase,libnss-myhostname,openssh-server,qemu-guest-agent,cloud-init
-for package in "${@:3}"; do packages+=,$package; done
+for package in "${@:4}"; do packages+=,$package; done
 
 # To mount the root disk; what is built into the kernel is skipped.
 disk_modules=(virtio_pci virtio_blk crc32c_generic ext4)
 # Network, agent port, randomness, the seed's ISO 9660, shared directories.
 guest_modules=(virtio_net virtio_console virtio_rng isofs nls_utf8 fuse virtiofs)
+[ "$kernel" = linux-image-cloud-amd64 ] || guest_modules+=(9p 9pnet_virtio nfs nfsv3 nfsv4)
 
 # Units that cost boot time or write to the console, and serve nothing in a machine that lives for one job.
 masked_units=(
@@ -87,18 +89,18 @@ install_packages() {
     --include="$packages" \
     --setup-hook="mkdir -p \"\$1/var/cache/apt/archives/partial\"" \
     --setup-hook="find '$debs' -name '*.deb' -exec cp -t \"\$1/var/cache/apt/archives\" {} +" \
-    --customize-hook="bash '$0' --unpack \"\$1\" '$unpacked' '$debs'" \
+    --customize-hook="bash '$0' --unpack '$debs' '$kernel' \"\$1\" '$unpacked'" \
     bookworm "$root" "$work/debian.sources" </dev/null 2>&1 | count_packages
 }
 
 # Runs inside mmdebstrap: take the kernel and busybox out of their packages; keep the .debs that are still current.
 unpack_kernel() {
-  local unpacked=$2 debs=$3 archives=$1/var/cache/apt/archives kernel deb
+  local archives=$1/var/cache/apt/archives unpacked=$2 image deb
   export APT_CONFIG=$MMDEBSTRAP_APT_CONFIG
   apt-get --quiet autoclean
-  kernel=$(apt-cache depends --important linux-image-cloud-amd64 | sed -n 's/^  Depends: \(linux-image-.*\)/\1/p')
-  (cd "$archives" && apt-get --quiet download "$kernel" busybox-static)
-  for deb in "$archives/$kernel"_*.deb "$archives"/busybox-static_*.deb; do dpkg-deb -x "$deb" "$unpacked"; done
+  image=$(apt-cache depends --important "$kernel" | sed -n 's/^  Depends: \(linux-image-.*\)/\1/p')
+  (cd "$archives" && apt-get --quiet download "$image" busybox-static)
+  for deb in "$archives/$image"_*.deb "$archives"/busybox-static_*.deb; do dpkg-deb -x "$deb" "$unpacked"; done
   find "$debs" -name '*.deb' -delete
   mv -t "$debs" "$archives"/*.deb
 }
@@ -256,7 +258,7 @@ make_disk() {
 }
 
 if [ "$1" = --unpack ]; then
-  unpack_kernel "$2" "$3" "$4"
+  unpack_kernel "$4" "$5"
   exit
 fi
 install_packages
