@@ -43,17 +43,17 @@ def member(values, name):
 
 
 def call(*arguments, told=""):
-    """Run vtorque-runtime to its end; what it says goes into the mom's log."""
+    """Run vtorque-runtime to its end; what it says of failures goes into the mom's log."""
     process = subprocess.Popen(
         [RUNTIME, *arguments],
         cwd="/",
         env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
         stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
     )
     try:
-        said = process.communicate(told.encode("ascii"), timeout=LIMIT_S)[0]
+        said = process.communicate(told.encode("ascii"), timeout=LIMIT_S)[1]
     except subprocess.TimeoutExpired:
         process.kill()
         said = b"did not end"

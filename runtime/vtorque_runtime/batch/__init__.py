@@ -12,22 +12,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import cast
 
-    from vtorque_runtime.batch.contract import Adapter as Adapter
-    from vtorque_runtime.batch.contract import BatchJob as BatchJob
-    from vtorque_runtime.batch.contract import Hook as Hook
-    from vtorque_runtime.batch.contract import Share as Share
-    from vtorque_runtime.batch.contract import State as State
-    from vtorque_runtime.batch.contract import System as System
+    from vtorque_runtime.batch.contract import Adapter
 
 _KEY_LIMIT = 48
 _NAME_LIMIT = 255
-
-
-def __getattr__(name: str) -> object:
-    """Load the interface for those who name a type of it."""
-    if name in ("Adapter", "BatchJob", "Hook", "Share", "State", "System"):
-        return getattr(importlib.import_module("vtorque_runtime.batch.contract"), name)
-    raise AttributeError(name)
 
 
 def adapter(system: str) -> "Adapter":

@@ -71,6 +71,9 @@ class Hook(Protocol):
         Raises Fault VT0930 when the batch system does not answer.
         """
 
+    def names(self) -> tuple[str, str]:
+        """Return what the batch system calls the job, and this node, for `state` to ask. Raises Fault VT0912."""
+
     def key(self) -> str:
         """Return the name of the job on this node, `job_key`. Raises Fault VT0912 for arguments that are none."""
 
@@ -99,6 +102,6 @@ class Adapter(Protocol):
     def elsewhere(self, nodes: Sequence[str], command: Sequence[str]) -> list[list[str]]:
         """Return programs that, started together, run `command` once on each of these other nodes of the caller's job.
 
-        They run as its owner. What `command` prints comes back on their standard output, but in OpenPBS, where it goes
-        to the job's own output and only the exit code comes back.
+        They run as its owner, by `remote.start`. What `command` prints goes to the job's own output; in Slurm by way of
+        theirs.
         """

@@ -2,10 +2,11 @@
 
 The carrier is the site's resource `vtspec`, else the variable VTORQUE_SPEC: the owner can alter neither once the job
 runs. `run_count` he can (`qalter -W run_count=`), so a start is told by `run_version`, which the server alone sets, and
-by what it was given: a server whose database was lost counts ids and versions from the beginning again, and tells a mom
-no time.
+by whose and what it is: a server whose database was lost counts ids and versions from the beginning again, and tells a
+mom no time.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 
 from vtorque_runtime.batch import command, is_name, job_key, same_host
@@ -51,18 +52,22 @@ class Hook:
         """Return the resource vtspec, else the variable VTORQUE_SPEC."""
         return self._text("vtspec") or self._text("VTORQUE_SPEC") or None
 
+    def names(self) -> tuple[str, str]:
+        """Return the job's id and the node's name. Raises Fault VT0912."""
+        return self._job_id(), command.hostname()
+
     def key(self) -> str:
         """Return the name of the job on this node. Raises Fault VT0912."""
-        return job_key(self._job_id(), command.hostname())
+        return job_key(*self.names())
 
     def start(self) -> str:
-        """Return which run of the job this is, with a digest over what it was given. Raises Fault VT0912."""
+        """Return which run of the job this is, with a digest over whose and what it is. Raises Fault VT0912."""
         import hashlib
 
         version = self._text("run_version")
         if not version.isdigit():
             raise Fault("VT0912", f"not a run_version: {version[:100]!r}")
-        given = "\0".join((self._text("euser"), self._text("exec_host2"), self.carried() or ""))
+        given = "\0".join((self._text("euser"), self.carried() or ""))  # not its nodes: pbs_release_nodes alters them
         return f"{version}.{hashlib.sha256(given.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"
 
     def job(self, spec: str) -> "BatchJob":
@@ -119,14 +124,28 @@ def state(job_id: str, start: str, node: str) -> "State":
 
 def offline(node: str, reason: str) -> None:
     """Mark the node offline with a comment. Raises Fault VT0930."""
-    ended = command.run("pbsnodes", "-o", "-C", command.one_line(reason), node)
-    if ended.code:
-        raise Fault("VT0930", f"pbsnodes did not take {node} offline", detail=ended.err)
+    for name in dict.fromkeys((node, command.hostname())):  # the server's name for it may have a domain
+        ended = command.run("pbsnodes", "-o", "-C", command.one_line(reason), name)
+        if ended.code == 0:
+            return
+    raise Fault("VT0930", f"pbsnodes did not take {node} offline", detail=ended.err)
 
 
 def elsewhere(nodes: Sequence[str], command: Sequence[str]) -> list[list[str]]:
-    """Return a pbs_tmrsh for each node. It ends as the command does; what that prints goes to the job's output."""
-    return [["pbs_tmrsh", node, *command] for node in nodes]
+    """Return a pbs_tmrsh for each node. It ends as the command does; what that prints goes to the job's output.
+
+    It knows a node by its line in PBS_NODEFILE alone, which may have a domain.
+    """
+    try:
+        with open(os.environ["PBS_NODEFILE"], encoding="ascii") as file:
+            lines = {_short(line): line for line in file.read().split()}
+    except (KeyError, OSError, UnicodeDecodeError):
+        lines = {}
+    return [["pbs_tmrsh", lines.get(_short(node), node), *command] for node in nodes]
+
+
+def _short(host: str) -> str:
+    return host.partition(".")[0]
 
 
 def _qstat(job_id: str) -> "dict[str, Any] | None":
@@ -176,9 +195,12 @@ def _shares(hosts: str, vnodes: str, job_id: str) -> "tuple[Share, ...]":
 
 
 def _place(text: str) -> tuple[str, int, int]:
-    """Return host, number of the slot and CPUs of `n1:15002/0*2`, where no `*` means one CPU."""
+    """Return host, number of the slot and CPUs of `n1:15002/0*2`, where no `*` means one CPU.
+
+    The host is as its mom's machine calls itself, often with a domain; a site's nodes have none.
+    """
     at, _, given = text.partition("/")
-    host, (number, _, many) = at.partition(":")[0], given.partition("*")
+    host, (number, _, many) = _short(at.partition(":")[0]), given.partition("*")
     if not (is_name(host) and number.isdigit() and (many or "1").isdigit() and len(given) < 12):
         raise unusable(f"exec_host2 has {text[:60]!r}")
     return host, int(number), int(many or "1")

@@ -16,6 +16,9 @@ NODES_LIMIT = 4096
 
 _SIZE_BYTES = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40, "p": 2**50}
 _WORD_BYTES = 8
+_MOST = 2**50
+"""Seconds or bytes: more is as much. Root keeps a job as canonical JSON, which has no number beyond 2^53."""
+
 _DIGITS_LIMIT = 15
 
 
@@ -40,7 +43,7 @@ def duration_s(text: str) -> int | None:
     parts = text.split(":")
     if len(parts) > 4 or not all(map(_is_number, parts)):
         return None
-    return sum(int(part) * unit for part, unit in zip(reversed(parts), (1, 60, 3600, 86400), strict=False))
+    return min(_MOST, sum(int(part) * unit for part, unit in zip(reversed(parts), (1, 60, 3600, 86400), strict=False)))
 
 
 def size_bytes(text: str) -> int | None:
@@ -52,7 +55,7 @@ def size_bytes(text: str) -> int | None:
     number = number.removesuffix(prefix)
     if not _is_number(number) or prefix not in _SIZE_BYTES:
         return None
-    return int(number) * unit * _SIZE_BYTES[prefix]
+    return min(_MOST, int(number) * unit * _SIZE_BYTES[prefix])
 
 
 def this_node(shares: "Sequence[Share]") -> str:

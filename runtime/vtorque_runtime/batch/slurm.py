@@ -50,9 +50,13 @@ class Hook:
 
         return machine_part_in_script(ended.out.decode("utf-8", "replace"))
 
+    def names(self) -> tuple[str, str]:
+        """Return the job's id and the node's name. Raises Fault VT0912."""
+        return self._job_id(), self._node()
+
     def key(self) -> str:
         """Return the name of the job on this node. Raises Fault VT0912."""
-        return job_key(self._job_id(), self._node())
+        return job_key(*self.names())
 
     def start(self) -> str:
         """Return when the job was submitted, and from when on it could run. Raises Fault VT0912, VT0930, VT0931."""
@@ -84,7 +88,9 @@ class Hook:
         if self._text is None:
             text = _show(self._job_id(), self._environment)
             if text is None:
-                raise Fault("VT0931", "the batch system's record of the job cannot be used: slurmctld does not know it")
+                from vtorque_runtime.batch.pbs import unusable
+
+                raise unusable("slurmctld does not know it")
             self._text = text
         return self._text
 

@@ -8,9 +8,8 @@ from pathlib import Path
 
 from vtorque_runtime.batch import command, same_host
 from vtorque_runtime.batch.contract import Share
-from vtorque_runtime.batch.pbs import NODES_LIMIT
+from vtorque_runtime.batch.pbs import NODES_LIMIT, unusable
 from vtorque_runtime.cpulist import read_list
-from vtorque_spec.fault import Fault
 
 _LINES = (
     ("user", r"   UserId=([A-Za-z_][A-Za-z0-9_.-]*)\([0-9]+\) GroupId="),
@@ -55,10 +54,10 @@ class Record:
             for node in hostnames(group):
                 cpus = ids if node == here and _kernel_counts_alike(here, ids) else None
                 if node in found:
-                    raise _unusable(f"{node} is there twice")
+                    raise unusable(f"{node} is there twice")
                 found[node] = Share(node, len(ids), ids[0], cpus, mib * 2**20 or None)
         if set(found) != set(nodes) or here not in found or len(nodes) != len(found) or len(nodes) > NODES_LIMIT:
-            raise _unusable("its nodes are not those that its CPUs are on")
+            raise unusable("its nodes are not those that its CPUs are on")
         return tuple(found[node] for node in nodes)
 
 
@@ -71,7 +70,7 @@ def read(text: str, job_id: str) -> Record:
         given = tuple((match[1], read_list(match[2]), int(match[3])) for match in details)
         times = [_unix_time(said[name]) for name in ("submitted", "eligible", "ends")]
     except ValueError as error:
-        raise _unusable(str(error)) from None
+        raise unusable(str(error)) from None
     return Record(
         f"{times[0]}.{times[1]}", said["user"], said["state"], said["partition"], said["sharing"] == "NO",
         said["nodes"], _limit_s(said["limit"]), times[2], given,
@@ -87,14 +86,14 @@ def _lines_of(text: str, job_id: str) -> list[str]:
             found[-1].append(line)
     ours = [lines for lines in found if lines[0].startswith(f"JobId={job_id} ")]
     if len(ours) != 1:
-        raise _unusable(f"it is there {len(ours)} times")
+        raise unusable(f"it is there {len(ours)} times")
     return ours[0]
 
 
 def _once(name: str, form: re.Pattern[str], lines: list[str]) -> str:
     found = [match[1] for match in map(form.match, lines) if match]
     if len(found) != 1:
-        raise _unusable(f"its {name} is there {len(found)} times")
+        raise unusable(f"its {name} is there {len(found)} times")
     return found[0]
 
 
@@ -123,7 +122,3 @@ def _kernel_counts_alike(node: str, ids: tuple[int, ...], root: Path = Path("/sy
         return False
     in_turn = sockets == sorted(sockets) and online == tuple(range(len(online)))
     return threads == "0" and in_turn and same_host(node, command.hostname()) and ids[-1] < len(online)
-
-
-def _unusable(why: str) -> Fault:
-    return Fault("VT0931", f"the batch system's record of the job cannot be used: {why[:200]}")

@@ -59,9 +59,13 @@ class Hook:
         """Return what BEOWULF_JOB_MAP holds."""
         return self._environment.get("BEOWULF_JOB_MAP") or None
 
+    def names(self) -> tuple[str, str]:
+        """Return the job's id and the node's name. Raises Fault VT0912."""
+        return self._job_id(), command.hostname()
+
     def key(self) -> str:
         """Return the name of the job on this node. Raises Fault VT0912."""
-        return job_key(self._job_id(), command.hostname())
+        return job_key(*self.names())
 
     def start(self) -> str:
         """Return when the server made the job, and which start of it this is. Raises Fault VT0912, VT0930, VT0931."""
@@ -128,8 +132,8 @@ def offline(node: str, reason: str) -> None:
 
 
 def elsewhere(nodes: Sequence[str], command: Sequence[str]) -> list[list[str]]:
-    """Return a pbsdsh for each node; `-o` makes it print what the command prints."""
-    return [["pbsdsh", "-o", "-h", node, *command] for node in nodes]
+    """Return a pbsdsh for each node; `remote.start` reads how the command ended from what `-v` makes it say."""
+    return [["pbsdsh", "-v", "-h", node, *command] for node in nodes]
 
 
 def _qstat(job_id: str) -> dict[str, str] | None:
@@ -142,7 +146,7 @@ def _qstat(job_id: str) -> dict[str, str] | None:
     if ended.code:
         raise Fault("VT0930", f"qstat -x {job_id} ended with {ended.code}", detail=ended.err)
     try:
-        jobs = ElementTree.fromstring(ended.out).findall("Job")  # noqa: S314 - as above
+        jobs = ElementTree.fromstring(ended.out).findall("Job")  # noqa: S314 - the server writes it, and escapes what users write
     except ElementTree.ParseError as error:
         raise unusable(f"qstat -x does not print XML: {error}") from None
     found = [(name, element.text or "") for job in jobs for name in _ATTRIBUTES for element in job.findall(name)]

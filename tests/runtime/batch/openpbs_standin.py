@@ -6,16 +6,20 @@ offer, and with the signal mask of a mom's main process. After the event, howeve
 
 import json
 import os
+import re
 import select
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from pwd import struct_passwd
 
-from tests.runtime.batch.installed import install
+from tests.runtime.batch.installed import install, program
+from tests.support.pbs import Task, asked
 
 EVENTS = ("EXECJOB_BEGIN", "EXECJOB_ABORT", "EXECJOB_END", "EXECHOST_STARTUP", "EXECHOST_PERIODIC")
 """Those of the `set hook` line in the documentation; EXECJOB_EPILOGUE is not among them."""
@@ -57,9 +61,23 @@ exec(compile(source, "hook", "exec"), {"__name__": "__main__"})
 '''
 
 
+QSTAT = """#!/bin/sh
+[ "$1 $2 $3" = "-f -F json" ] || exit 2
+[ -e {server}/"$4".over ] && {{ echo "qstat: $4 Job has finished, use -x or -H to obtain historical job information" >&2
+  exit 35; }}
+cat {server}/"$4" 2>/dev/null || {{ echo "qstat: Unknown Job Id $4" >&2; exit 153; }}
+"""
+TMRSH = """#!/bin/sh
+# Ends as the command does, whose output is the job's own; it knows the names in PBS_NODEFILE alone.
+node=$1; shift
+grep -qx "$node" "$PBS_NODEFILE" || {{ echo "pbs_tmrsh: host \"$node\" is not a node in job" >&2; exit 255; }}
+STANDIN_NODE=$node exec "$@" >>"$STANDIN_OUTPUT.OU" 2>>"$STANDIN_OUTPUT.ER" </dev/null
+"""
+
+
 @dataclass
 class Job:
-    """A job by its attributes; a chunk is (host, CPUs, memory in kB)."""
+    """A job by its attributes; a chunk is (host, CPUs, memory in kB), a host with its domain or without."""
 
     id: str
     user: str
@@ -67,18 +85,23 @@ class Job:
     resources: dict[str, str] = field(default_factory=dict)
     variables: dict[str, str] = field(default_factory=dict)
     runs: int = 0
+    task: Task | None = None
+    state: str = "Q"
+    status: int = 0
 
     @property
     def nodes(self) -> list[str]:
-        """Its nodes, the mother superior first."""
-        return list(dict.fromkeys(host for host, _, _ in self.chunks))
+        """Its nodes, the mother superior first, without their domain."""
+        return list(dict.fromkeys(host.partition(".")[0] for host, _, _ in self.chunks))
 
     def attributes(self) -> dict[str, object]:
         """What a mom knows; there is no exec_host, no time, and no script."""
         return {
             "id": self.id, "euser": self.user, "egroup": "users", "Job_Owner": f"{self.user}@login",
             "Job_Name": "STDIN", "queue": "batch", "server": "head", "run_count": self.runs, "run_version": self.runs,
-            "exec_vnode": "+".join(f"({host}:ncpus={cpus}:mem={kib}kb)" for host, cpus, kib in self.chunks),
+            "exec_vnode": "+".join(
+                f"({host.partition('.')[0]}:ncpus={cpus}:mem={kib}kb)" for host, cpus, kib in self.chunks
+            ),
             "exec_host2": "+".join(f"{host}:15002/0*{cpus}" for host, cpus, _ in self.chunks),
             "Resource_List": self.resources, "Variable_List": {"PBS_O_HOME": "/home/alice", **self.variables},
         }  # fmt: skip
@@ -100,6 +123,12 @@ class OpenPbs:
         self.directory = directory
         self.alarm_s = alarm_s
         self.ran: list[Ran] = []
+        self.nodes = nodes
+        self._last_id = int(time.time())  # no id of an earlier test run, which this host's tombstones know
+        server = directory / "server"
+        server.mkdir(parents=True)
+        program(directory / "bin/qstat", QSTAT.format(server=server))
+        program(directory / "bin/pbs_tmrsh", TMRSH.format())
         for node in nodes:
             install("openpbs_hook.py", self.root(node), "mom_priv/hooks/vtorque.PY")
 
@@ -112,9 +141,51 @@ class OpenPbs:
         path = self.root(node) / "mom_logs"
         return path.read_text() if path.exists() else ""
 
-    def start(self, job: Job, body: Callable[[], None] = lambda: None, refused_on: str | None = None) -> bool:
+    def submit(self, script: str, owner: struct_passwd, *options: str) -> Job:
+        """`qsub`: queue a job for the first nodes. Raises RefusedError."""
+        wanted = asked(script, *options)
+        many, cpus, kib = map(int, re.findall(r"\d+", wanted.resources.pop("select"))[:3])  # N:ncpus=N:mem=Nkb
+        hosts = self.nodes[:many]
+        self._last_id += 1
+        job = Job(
+            f"{self._last_id}.head", owner.pw_name, [(f"{host}.cluster.org", cpus, kib) for host in hosts],
+            wanted.resources, wanted.variables,
+        )  # fmt: skip
+        job.task = Task.of_job(self.directory, job.id, script, owner, list(hosts))
+        self.publish(job, "Q")
+        return job
+
+    def run(self, job: Job, refused_on: str | None = None) -> bool:
+        """Start a submitted job, once, and run it to its end."""
+        assert job.task
+        return self.start(job, job.task.run, refused_on)
+
+    def delete(self, job: Job) -> None:
+        """`qdel` of a running job: TERM, and KILL after kill_delay; in a begin it ends nothing."""
+        assert job.task
+        job.task.end(10)
+
+    def publish(self, job: Job, state: str) -> None:
+        """Let qstat show the job in this state; F: no more but in its history."""
+        job.state = state
+        record = {"job_state": state, "run_version": job.runs, "Variable_List": job.variables}
+        if state == "R":
+            record["exec_host"] = "+".join(f"{node}/0" for node in job.nodes)
+        unfinished = self.directory / "server/new"
+        unfinished.write_text(json.dumps({"timestamp": 1, "pbs_server": "head", "Jobs": {job.id: record}}))
+        unfinished.rename(self.directory / f"server/{job.id}")
+        if state == "F":
+            (self.directory / f"server/{job.id}.over").touch()
+
+    def start(self, job: Job, body: Callable[[], int | None] = lambda: None, refused_on: str | None = None) -> bool:
         """Run the job once; `refused_on`: the node where another hook of the site rejects execjob_begin after ours."""
+        started = self._start(job, body, refused_on)
+        self.publish(job, "F" if started else "Q")
+        return started
+
+    def _start(self, job: Job, body: Callable[[], int | None], refused_on: str | None) -> bool:
         job.runs += 1
+        self.publish(job, "R")
         first, *sisters = job.nodes
         if not self.event(first, "EXECJOB_BEGIN", job) or refused_on == first:
             return False  # and nothing else runs, anywhere
@@ -126,7 +197,7 @@ class OpenPbs:
                 self.event(node, "EXECJOB_ABORT", job)
             self.event(first, "EXECJOB_EPILOGUE", job)
             return False
-        body()
+        job.status = body() or 0
         for event, order in (("EXECJOB_EPILOGUE", [*sisters, first]), ("EXECJOB_END", [first, *sisters])):
             for node in order:
                 self.event(node, event, job)

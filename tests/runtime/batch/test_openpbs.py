@@ -110,10 +110,12 @@ def test_a_node_without_the_runtime_lets_the_job_start(moms: OpenPbs) -> None:
     assert "FileNotFoundError" in moms.log("n1")
 
 
-def test_what_the_runtime_says_is_logged(moms: OpenPbs) -> None:
-    install_runtime(moms.root("n1"), "#!/bin/sh\necho something is wrong\n")
+def test_failures_that_the_runtime_tells_are_logged(moms: OpenPbs) -> None:
+    """Not what `reap` says every two minutes of jobs that live."""
+    install_runtime(moms.root("n1"), "#!/bin/sh\necho something is wrong >&2\necho all is well\n")
     moms.start(job())
     assert "vtorque: something is wrong\n" in moms.log("n1")
+    assert "all is well" not in moms.log("n1")
 
 
 def test_every_way_to_end_has_an_epilogue(moms: OpenPbs) -> None:
@@ -148,11 +150,11 @@ def test_the_alarm(tmp_path: Path) -> None:
 
 
 def test_a_start_is_told_by_what_the_owner_cannot_alter() -> None:
-    assert hook_of().start() == hook_of(run_count="9", queue="other").start()
-    others = [
-        hook_of(run_version="2"), hook_of(euser="bob"), hook_of(vtspec="VT1.e31="), hook_of(exec_host2="n1:15002/1*2"),
-    ]  # fmt: skip
-    assert len({hook_of().start(), *(one.start() for one in others)}) == 5
+    """With pbs_release_nodes he gives nodes back while the job runs."""
+    altered = hook_of(run_count="9", queue="other", exec_host2="n1:15002/0*2", exec_vnode="(n1:ncpus=2)")
+    assert hook_of().start() == altered.start()
+    others = [hook_of(run_version="2"), hook_of(euser="bob"), hook_of(vtspec="VT1.e31=")]
+    assert len({hook_of().start(), *(one.start() for one in others)}) == 4
 
 
 def test_chunks_on_one_host_and_over_several_vnodes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -244,7 +246,33 @@ def test_a_node_is_taken_out_of_service(moms: OpenPbs) -> None:
     assert (moms.directory / "offline").read_text() == "-o|-C|libvirt is dead|n1|"
 
 
-def test_the_jobs_own_side() -> None:
+def test_a_node_that_the_server_knows_with_its_domain(moms: OpenPbs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "hostname", lambda: "n1.cluster.org")
+    only = 'for name in "$@"; do :; done; [ "$name" = n1.cluster.org ] || { echo "Unknown node" >&2; exit 1; }'
+    program(moms.directory / "bin/pbsnodes", f"#!/bin/sh\n{only}\ntouch {moms.directory}/offline\n")
+    openpbs.offline("n1", "libvirt is dead")
+    assert (moms.directory / "offline").exists()
+    monkeypatch.setattr(command, "hostname", lambda: "n2")
+    with pytest.raises(Fault, match="pbsnodes did not take n2 offline"):
+        openpbs.offline("n2", "libvirt is dead")
+
+
+def test_hosts_with_their_domain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """exec_host2 has it where the moms' machines call themselves so; a site's nodes have none."""
+    monkeypatch.setattr(command, "hostname", lambda: "n2.cluster.org")
+    found = hook_of(exec_host2="n1.cluster.org:15002/0*2+n2.cluster.org:15002/3*2").job(SPEC)
+    assert (found.node, found.rank, [share.node for share in found.shares]) == ("n2", 1, ["n1", "n2"])
+
+
+def test_the_jobs_own_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """pbs_tmrsh takes the names in PBS_NODEFILE alone."""
+    monkeypatch.setenv("PBS_NODEFILE", str(tmp_path / "nodes"))
+    (tmp_path / "nodes").write_text("n1\nn2\nn3.cluster.org\n")
+    assert [argv[1] for argv in openpbs.elsewhere(["n2", "n3"], ["x"])] == [
+        "n2",
+        "n3.cluster.org",
+    ]
+    monkeypatch.delenv("PBS_NODEFILE")
     assert openpbs.elsewhere(["n2", "n3"], ["x", "-v"]) == [
         ["pbs_tmrsh", "n2", "x", "-v"],
         ["pbs_tmrsh", "n3", "x", "-v"],

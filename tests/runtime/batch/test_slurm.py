@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.runtime.batch.installed import install, install_runtime, program, recorder
+from tests.runtime.batch.installed import earlier_hook, install, install_runtime, program, recorder
 from vtorque_runtime.batch import command, slurm, slurm_record
 from vtorque_runtime.batch.contract import BatchJob, Share
 from vtorque_spec.fault import Fault
@@ -289,7 +289,7 @@ def test_the_sites_own_hooks_come_first_and_keep_their_codes(tmp_path: Path) -> 
     install_runtime(tmp_path, recorder(tmp_path))
     (tmp_path / "var/lib/vtorque/jobs/1.node1").mkdir(parents=True)
     for part, code in (("prologue", 3), ("epilogue", 4)):
-        program(tmp_path / f"etc/vtorque/hooks/{part}", recorder(tmp_path, code))
+        earlier_hook(tmp_path, part, recorder(tmp_path, code))
     assert run_shim(tmp_path, "prolog-two-nodes-node1.env", PATH="/bin:/usr/bin") == 3
     assert run_shim(tmp_path, "epilog-requeued-node1.env", PATH="/bin:/usr/bin") == 4
     assert calls(tmp_path) == ["epilogue slurm"]

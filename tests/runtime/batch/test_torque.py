@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.runtime.batch.installed import install_runtime, program, real_runtime, recorder
+from tests.runtime.batch.installed import earlier_hook, install_runtime, program, real_runtime, recorder
 from tests.runtime.batch.torque_standin import Call, Job, Torque
 from vtorque_runtime.batch import command, pbs, torque
 from vtorque_runtime.batch.contract import BatchJob, Share
+from vtorque_spec.canonical import LARGEST_INTEGER
 from vtorque_spec.fault import Fault
 
 SPEC = "VT1.e30="
@@ -115,7 +116,7 @@ def test_a_jobtype_changes_no_part(server: Torque, kind: str) -> None:
 
 def test_the_sites_own_hooks_come_first_and_keep_their_codes(server: Torque) -> None:
     for node, name, code in (("trqb", "prologue", 0), ("trqa", "prologue.parallel", 0), ("trqb", "epilogue", 7)):
-        program(server.root(node) / f"etc/vtorque/hooks/{name}", recorder(server.root(node), code))
+        earlier_hook(server.root(node), name, recorder(server.root(node), code))
     server.start(job())
     assert server.calls[-1] == Call("trqb", "epilogue", 7)
     theirs = (server.root("trqb") / "prologue.calls").read_text()
@@ -126,14 +127,14 @@ def test_the_sites_own_hooks_come_first_and_keep_their_codes(server: Torque) -> 
 
 
 def test_after_a_prologue_of_the_sites_that_refuses_ours_does_not_run(server: Torque) -> None:
-    program(server.root("trqb") / "etc/vtorque/hooks/prologue", recorder(server.root("trqb"), 1))
+    earlier_hook(server.root("trqb"), "prologue", recorder(server.root("trqb"), 1))
     assert server.start(job()) == "aborted"
     assert "prologue torque" not in calls(server, "trqb")
 
 
 def test_an_aborted_start_has_no_epilogue_on_the_sisters(server: Torque) -> None:
     """Torque's own gap, which `reap` closes; the same sister gets a prologue again for the same id."""
-    program(server.root("trqc") / "etc/vtorque/hooks/prologue.parallel", recorder(server.root("trqc"), 1))
+    earlier_hook(server.root("trqc"), "prologue.parallel", recorder(server.root("trqc"), 1))
     one = job(exec_host="trqb/0+trqa/0+trqc/0")
     assert [server.start(one), server.start(one)] == ["requeued", "requeued"]
     assert server.down == {"trqc"}
@@ -329,8 +330,8 @@ def test_a_node_is_taken_out_of_service(server: Torque) -> None:
 
 def test_the_jobs_own_side() -> None:
     assert torque.elsewhere(["trqa", "trqc"], ["vtorque-runtime", "follow"]) == [
-        ["pbsdsh", "-o", "-h", "trqa", "vtorque-runtime", "follow"],
-        ["pbsdsh", "-o", "-h", "trqc", "vtorque-runtime", "follow"],
+        ["pbsdsh", "-v", "-h", "trqa", "vtorque-runtime", "follow"],
+        ["pbsdsh", "-v", "-h", "trqc", "vtorque-runtime", "follow"],
     ]
     assert torque.own_job({}) is None
 
@@ -354,3 +355,7 @@ def test_durations(text: str, seconds: int | None) -> None:
 )
 def test_sizes(text: str, size: int | None) -> None:
     assert pbs.size_bytes(text) == size
+
+
+def test_what_a_user_asks_for_is_a_number_that_root_can_keep() -> None:
+    assert max(pbs.duration_s("9" * 15 + ":00:00") or 0, pbs.size_bytes("9" * 15 + "pb") or 0) < LARGEST_INTEGER

@@ -1,20 +1,23 @@
 """A pbs_server and moms that call prologues and epilogues as the real ones were seen to (Torque, snapshot 34ff845).
 
 Arguments, environment, order, streams, sessions, signal masks, exit codes and what follows from them are the measured
-ones. Each node is a directory; its hooks lie in `mom_priv`. `qstat` and `pbsnodes` are programs in `bin`.
+ones. Each node is a directory; its hooks lie in `mom_priv`. `qstat`, `pbsnodes` and `pbsdsh` are programs in `bin`.
 """
 
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from pwd import struct_passwd
 from typing import Literal
 from xml.sax.saxutils import escape
 
 from tests.runtime.batch.installed import install, program
+from tests.support.pbs import Task, asked
 
 NAMES = ("prologue", "prologue.parallel", "epilogue", "epilogue.parallel")
 BLOCKED_IN_A_SISTERS_EPILOGUE = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
@@ -22,6 +25,17 @@ BLOCKED_IN_A_SISTERS_EPILOGUE = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 QSTAT = """#!/bin/sh
 [ "$1" = -x ] && [ -e {server}/down ] && {{ echo "qstat: cannot connect to server head (errno=111)" >&2; exit 171; }}
 cat {server}/"$2".xml 2>/dev/null || {{ echo "qstat: Unknown Job Id Error $2" >&2; exit 153; }}
+"""
+PBSDSH = """#!/bin/sh
+# What the command prints goes to the job's own output; how it ended is said, and pbsdsh ends with 0.
+[ "$1 $2" = "-v -h" ] || exit 1
+node=$3; shift 3
+grep -qx "$node" "$PBS_NODEFILE" || {{ echo "pbsdsh: $node not found" >&2; exit 1; }}
+STANDIN_NODE=$node "$@" >>"$STANDIN_OUTPUT.OU" 2>>"$STANDIN_OUTPUT.ER" </dev/null &
+echo "pbsdsh: spawned task 1" >&2
+trap 'echo "pbsdsh: killing task 1 signal 15" >&2; kill -TERM $!; exit 1' TERM
+wait $!
+echo "pbsdsh: task 1 exit status $?" >&2
 """
 PBSNODES = """#!/bin/sh
 printf '%s\\n' "$@" >>{server}/offline
@@ -49,6 +63,9 @@ class Job:
     exclusive: bool = False
     starts: int = 0
     state: str = "Q"
+    task: Task | None = None
+    deleted: bool = False
+    status: int = 0
 
     @property
     def nodes(self) -> list[str]:
@@ -73,8 +90,11 @@ class Torque:
         self.alarm_s = alarm_s
         self.calls: list[Call] = []
         self.down: set[str] = set()
+        self.nodes = nodes
+        self._last_id = int(time.time())  # no id of an earlier test run, which this host's tombstones know
         server = directory / "server"
         server.mkdir(parents=True)
+        program(directory / "bin/pbsdsh", PBSDSH.format())
         program(directory / "bin/qstat", QSTAT.format(server=server))
         program(directory / "bin/pbsnodes", PBSNODES.format(server=server))
         for node in nodes:
@@ -88,7 +108,42 @@ class Torque:
         """What hooks of the mother superior wrote into the job's own output and error."""
         return "".join((self.directory / f"{job.id}.{kind}").read_text() for kind in ("OU", "ER"))
 
-    def start(self, job: Job, body: Callable[[], None] = lambda: None) -> After:
+    def submit(self, script: str, owner: struct_passwd, *options: str) -> Job:
+        """`qsub`: queue a job for the first nodes. Raises RefusedError."""
+        wanted = asked(script, *options)
+        many, _, slots = wanted.resources["nodes"].partition(":ppn=")
+        hosts = self.nodes[: int(many)]
+        self._last_id += 1
+        job = Job(
+            f"{self._last_id}.head", owner.pw_name, "+".join(f"{host}/0-{int(slots) - 1}" for host in hosts),
+            wanted.variables, wanted.name, wanted.resources,
+        )  # fmt: skip
+        job.task = Task.of_job(
+            self.directory, job.id, script, owner, [host for host in hosts for _ in range(int(slots))]
+        )
+        self.publish(job, "Q")
+        return job
+
+    def run(self, job: Job) -> After:
+        """Start a submitted job, once, and run it to its end."""
+        assert job.task
+        return self.start(job, job.task.run)
+
+    def delete(self, job: Job) -> None:
+        """`qdel`: TERM, about 3 s later KILL; in a prologue neither ends anything, but the body is not run."""
+        assert job.task
+        job.deleted = True
+        job.task.end(3)
+
+    def lose(self, job: Job) -> None:
+        """Start the job and kill the first node's mom after the prologue: requeued, with no epilogue anywhere."""
+        job.starts += 1
+        self.publish(job, "R")
+        for node in (*job.nodes[1:], job.nodes[0]):
+            self._prologue(job, node)
+        self.publish(job, "Q")
+
+    def start(self, job: Job, body: Callable[[], int | None] = lambda: None) -> After:
         """Start the job once, and run it to its end when all prologues let it."""
         job.starts += 1
         self.publish(job, "R")
@@ -104,12 +159,13 @@ class Torque:
             return self._over(job, "-3", "requeued")
         if code == 1:
             return self._over(job, "-2", "aborted")
-        body()  # at 0, and when a signal ended the prologue
+        job.status = 0 if job.deleted else body() or 0  # at 0, and when a signal ended the prologue
+        status = str(job.status)
         self.publish(job, "E")
         for node in sisters:
-            if self._epilogue(job, node, "0") != 0:
+            if self._epilogue(job, node, status) != 0:
                 self.down.add(node)
-        return self._over(job, "0", "completed")
+        return self._over(job, status, "completed")
 
     def delete_in_the_prologue(self, job: Job) -> None:
         """`qdel` while the mother superior's prologue runs: the epilogue comes beside it."""
