@@ -44,6 +44,7 @@ class World:
     slurm: Slurm
     user: pwd.struct_passwd
     site: Path
+    """Beside it is what `write_hook` has made."""
 
     def compile(self, text: str, image: str = "debian-12") -> str:
         """The batch script of a job, as the user's `vtorque compile` writes it."""
@@ -109,7 +110,7 @@ def bridge() -> Iterator[None]:
 
 
 def test_hello_suspended_and_an_ordinary_job_beside_it(world: World, count_boots: Count) -> None:
-    """Output and exit code come from a guest; suspended with its job it goes on when that does; nothing is left."""
+    """Output and exit code come from a guest; suspended with its job, it goes on with that; nothing is left."""
     count_boots()
     job = world.submit(
         f"""\
@@ -132,12 +133,10 @@ def test_hello_suspended_and_an_ordinary_job_beside_it(world: World, count_boots
     assert world.slurm.wait(plain, *ENDED, limit_s=60) == "COMPLETED"
     assert world.said("plain") == "plain\n"
     try:
+        world.until(job, "the guest boots", lambda: "kernel" in world.said("err"), 60)
+        suspend_and_resume(world, job)
         world.until(job, "the job runs", (home / "vttest-runs").exists, BOOT_LIMIT_S + 60)
-        (domain,) = [name for name in virsh("list", "--name").split() if name.startswith("vt-")]
-        world.slurm.suspend(job)
-        world.until(job, "the guest is paused", lambda: virsh("domstate", domain) == "paused", 20)
-        world.slurm.resume(job)
-        world.until(job, "the guest runs", lambda: virsh("domstate", domain) == "running", 20)
+        suspend_and_resume(world, job)
         (home / "vttest-go").touch()
         assert world.finished(job) == "FAILED", world.said("err")
     finally:
@@ -152,6 +151,14 @@ def test_hello_suspended_and_an_ordinary_job_beside_it(world: World, count_boots
     assert f"vtorque: {out[0]}: cloud-init" in world.said("err")
     assert "the guests used" in world.said("err")
     assert left_behind() == []
+
+
+def suspend_and_resume(world: World, job: str) -> None:
+    (domain,) = [name for name in virsh("list", "--name").split() if name.startswith("vt-")]
+    world.slurm.suspend(job)
+    world.until(job, "the guest is paused", lambda: virsh("domstate", domain) == "paused", 20)
+    world.slurm.resume(job)
+    world.until(job, "the guest runs", lambda: virsh("domstate", domain) == "running", 20)
 
 
 def test_two_nodes(world: World, count_boots: Count) -> None:
@@ -182,8 +189,9 @@ def test_two_nodes(world: World, count_boots: Count) -> None:
         assert world.finished(job) == "FAILED", world.said("err")
     finally:
         program.unlink()
-    out = world.said("out").splitlines()
-    assert out[:2] == ["vnode1-0", "vnode2-0"], world.said("err")
+    out, told = world.said("out").splitlines(), world.said("err")
+    assert out[:2] == ["vnode1-0", "vnode2-0"], told
+    assert all(f"vtorque: {name}: {phase}" in told for name in out[:2] for phase in ("kernel", "cloud-init")), told
     answers = [line.split() for line in out[2:4]]
     assert [words[:2] for words in answers] == [["vnode1-0", world.user.pw_name], ["vnode2-0", world.user.pw_name]]
     assert len({words[2] for words in answers}) == 2
@@ -207,6 +215,7 @@ def test_a_users_fault_is_told_and_hurts_nobody(world: World) -> None:
     assert "error[VT0201]" in world.said("err")
     assert "at most 512MiB here" in world.said("err")
     assert "ExitCode=78:0" in world.slurm.command("scontrol", "show", "job", job)
+    assert job in (world.site.parent / "earlier").read_text().split(), "the hook that the nodes had before"
     assert left_behind() == []
 
 

@@ -9,6 +9,7 @@ import os
 import re
 import socket
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 
 from vtorque_spec.plan import Login
@@ -76,7 +77,7 @@ def _state(pid: int) -> str:
 
 
 @contextlib.contextmanager
-def _umask(mask: int):  # type: ignore[no-untyped-def] # a generator of nothing
+def _umask(mask: int) -> Iterator[None]:
     before = os.umask(mask)
     try:
         yield

@@ -4,6 +4,7 @@ It waits for the guests of all nodes, tells how far they are, and runs the job i
 is printed here, because this is where the user looks: no batch system shows what a hook said.
 """
 
+import fcntl
 import os
 import shutil
 import signal
@@ -16,8 +17,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from vtorque_runtime import payload, ssh, status, verdict
-from vtorque_runtime.batch import adapter
-from vtorque_runtime.files import start_ticks
+from vtorque_runtime.batch import adapter, remote
+from vtorque_runtime.files import runs
 from vtorque_runtime.handover import Handover
 from vtorque_runtime.job import Job
 from vtorque_runtime.signals import SignalledError, Signals
@@ -50,14 +51,11 @@ def run(system: str, user: UserPart, environment: Mapping[str, str]) -> int:
     told = Told()
     with Signals() as signals, ExitStack() as stack:
         try:
-            spool = _spool(system, environment)
-            own = Node(spool, told)
-            own.wait_until_ready(signals)
-            stack.callback(own.attach().close)
-            job = from_json(Handover, spool.handover.read_bytes())
-            others = Others(system, job.nodes[1:], told)
+            own, others = Node(_spool(system, environment), told), Others(system, told)
+            stack.callback(own.close)
             stack.callback(others.end)
-            others.wait_until_ready(signals)
+            job = _wait_until_ready(own, others, signals)
+            stack.callback(os.close, own.alone())
             code = _run(job, user, environment, Following(own, others, signals), told, stack)
         except FailedError as failed:
             return failed.code
@@ -80,16 +78,12 @@ def follow(system: str, until: str, environment: Mapping[str, str]) -> int:
     told = Told()
     with Signals() as signals, ExitStack() as stack:
         try:
-            spool = _spool(system, environment)
-            own = Node(spool, told)
-            own.wait_until_ready(signals)
-            if until == READY:
-                return 0
-            stack.callback(own.attach().close)
-            while True:
-                signals.wait(_LOOK_EVERY_S)
+            own = Node(_spool(system, environment), told)
+            stack.callback(own.close)
+            while not (own.check().phase == READY and until == READY):
+                signals.wait(_POLL_S if until == READY else _LOOK_EVERY_S)
                 signals.check()
-                own.check()
+            return 0
         except FailedError as failed:
             return failed.code
         except SignalledError:
@@ -134,12 +128,7 @@ class Node:
     told: Told
     _shown: set[str] = field(default_factory=set)
     _missing_since: float | None = None
-
-    def wait_until_ready(self, signals: Signals) -> None:
-        """Return when all guests here are ready, telling their phases; raises FailedError."""
-        while self.check().phase != READY:
-            signals.wait(_POLL_S)
-            signals.check()
+    _attached: socket.socket | None = None
 
     def check(self) -> Status:
         """Return what is published; raises FailedError for a verdict or a supervisor that is gone, which it tells."""
@@ -151,8 +140,9 @@ class Node:
             self.told.note(f"{now.node}: failed in phase {now.verdict.phase}")
             self.told.lines(verdict.lines(now.verdict))
             raise FailedError(now.verdict.exit_code)
-        if now.pid and start_ticks(now.pid) == now.start_ticks:
+        if now.pid and runs(now.pid, now.start_ticks):
             self._missing_since = None
+            self._attach()
             return now
         self._missing_since = self._missing_since or time.monotonic()
         if time.monotonic() - self._missing_since > (_START_LIMIT_S if now.pid == 0 else _LOOK_EVERY_S):
@@ -161,17 +151,46 @@ class Node:
             )
         return now
 
-    def attach(self) -> socket.socket:
-        """Return a connection to the supervisor, which then knows this process for the job's."""
-        own = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        own.connect(str(self.spool.attached))
-        return own
+    def alone(self) -> int:
+        """Return a lock, a descriptor, that one body of the job can have; raises FailedError when another one has it.
+
+        Torque starts the body of a job twice at the same time when its mom was killed in a prologue.
+        """
+        lock = os.open(self.spool.owner, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            raise self._failed(["vtorque: the job runs already, started by the same batch system before"]) from None
+        return lock
+
+    def handover(self) -> Handover | None:
+        """Return what there is to know of the job; None before it is planned, or when it was taken down."""
+        try:
+            return from_json(Handover, self.spool.handover.read_bytes())
+        except FileNotFoundError:
+            return None
+
+    def close(self) -> None:
+        """Let go of the supervisor."""
+        if self._attached is not None:
+            self._attached.close()
 
     def tell_usage(self) -> None:
         """Say what the guests of this node took."""
         now = status.read(self.spool.status)
         if now is not None and now.usage is not None:
             self.told.note(f"{now.node}: {now.usage.sentence()}")
+
+    def _attach(self) -> None:
+        """Connect to the supervisor, once it listens, which is when the job is planned: it then stops as this does."""
+        if self._attached is None:
+            own = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            try:
+                own.connect(str(self.spool.attached))
+                self._attached = own
+            except OSError:  # not yet; or it has just ended, which the next look will tell
+                own.close()
 
     def _tell(self, now: Status) -> None:
         """Each phase once, for each guest."""
@@ -190,25 +209,28 @@ class Node:
 class Others:
     """The job's other nodes, asked through the batch system's own remote start; they print for themselves."""
 
-    def __init__(self, system: str, nodes: Sequence[str], told: Told) -> None:
-        self._system, self._nodes, self._told = system, nodes, told
+    def __init__(self, system: str, told: Told) -> None:
+        self._system, self._told = system, told
+        self._nodes: Sequence[str] = ()
         self._running: list[subprocess.Popen[bytes]] = []
+        self._ready = True
 
-    def wait_until_ready(self, signals: Signals) -> None:
-        """Return when the guests of all other nodes are ready; raises FailedError. From then on they are watched."""
-        if not self._nodes:
-            return
-        for process in (waiting := self._start(READY)):
-            while process.poll() is None:
-                signals.wait(_POLL_S)
-                signals.check()
-                if any(one.poll() for one in waiting):
-                    break
-        codes = {process.poll() for process in waiting}
+    def follow(self, nodes: Sequence[str]) -> None:
+        """Ask these nodes, if any, how their guests get on."""
+        if nodes:
+            self._nodes, self._ready = nodes, False
+            self._start(READY)
+
+    def ready(self) -> bool:
+        """Tell whether the guests of all these nodes are ready, and watch them from then on; raises FailedError."""
+        codes = {process.poll() for process in self._running}
         if any(codes):
             self._told.note(f"the guests on other nodes ({', '.join(self._nodes)}) did not get ready")
             raise FailedError(NOT_PREPARED_EXIT_CODE if NOT_PREPARED_EXIT_CODE in codes else TRY_AGAIN_EXIT_CODE)
-        self._start("end")
+        if not self._ready and None not in codes:
+            self._ready = True
+            self._start("end")
+        return self._ready
 
     def look(self) -> Fault | None:
         """Return why the job cannot go on, because of another node; None while all is well there."""
@@ -233,13 +255,9 @@ class Others:
                 process.wait()
         self._running.clear()
 
-    def _start(self, until: str) -> list[subprocess.Popen[bytes]]:
+    def _start(self, until: str) -> None:
         command = [shutil.which("vtorque-runtime") or "vtorque-runtime", "follow", self._system, until]
-        self._running = [
-            subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=sys.stderr.fileno())
-            for argv in adapter(self._system).elsewhere(self._nodes, command)
-        ]
-        return self._running
+        self._running = [remote.start(argv) for argv in adapter(self._system).elsewhere(self._nodes, command)]
 
 
 @dataclass
@@ -278,6 +296,22 @@ def _spool(system: str, environment: Mapping[str, str]) -> Spool:
         "  or a `-v` on qsub's command line replaced the script's: put your variables into `env:` of the job file",
     ])  # fmt: skip
     raise FailedError(NOT_PREPARED_EXIT_CODE)
+
+
+def _wait_until_ready(own: Node, others: Others, signals: Signals) -> Handover:
+    """Return the job when the guests of all its nodes are ready, telling their phases; raises FailedError.
+
+    The other nodes are followed as soon as this one tells which they are: a fault of any ends the wait of all.
+    """
+    job = None
+    while True:
+        ready = own.check().phase == READY
+        if job is None and (job := own.handover()) is not None:
+            others.follow(job.nodes[1:])
+        if others.ready() and ready and job is not None:
+            return job
+        signals.wait(_POLL_S)
+        signals.check()
 
 
 def _run(

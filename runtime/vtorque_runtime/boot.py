@@ -7,7 +7,7 @@ boot that is not the host's.
 
 import subprocess
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 
 from vtorque_runtime import ssh
@@ -27,15 +27,16 @@ PHASE_LIMITS = {
     "cloud-init": 3 / 4,
     "mounts": 1 / 2,
     "updates": 1,
+    "packages": 1,
     "hooks": 1,
     "ready": 1 / 2,
 }
 """How long a guest may stay in each phase, as a share of the plan's `boot_timeout_s`, which bounds them together.
 
 firmware: no word from the initrd yet; kernel: from the initrd to cloud-init's first command; cloud-init: until all is
-mounted; mounts: until the site's own part begins, which may take all the time that is left (updates: security updates;
-hooks: its boot hook), or until the guest has written its token; ready: until the token was read over ssh. Staging, the
-work before the domain starts, takes as long as reading the image once.
+mounted; mounts: until all the rest begins, each of which may take the time that is left (updates: security updates;
+packages: the job's; hooks: the site's boot hook), or until the guest has written its token; ready: until the token was
+read over ssh. Staging, the work before the domain starts, takes as long as reading the image once.
 """
 
 _TOKEN_LIMIT_S = 30
@@ -51,9 +52,12 @@ class Boot:
     watch: Watch
 
 
-def wait(boots: Sequence[Boot], boot_timeout_s: int, signals: Signals, progress: Progress) -> subprocess.Popen[bytes]:
+def wait(
+    boots: Sequence[Boot], boot_timeout_s: int, signals: Signals, progress: Progress, stopped: Callable[[], bool]
+) -> subprocess.Popen[bytes]:
     """Wait until all guests, which boot at the same time, have proven to be ours; return the connection to the first.
 
+    `stopped` tells whether their job is stopped at the moment, which counts against no limit.
     Raises Fault VT0904 (with the phase and the console's tail), VT0908, VT0902, and `signals.SignalledError`.
     """
     clocks = [_Clock(boot_timeout_s, boot.watch, progress, boot.guest.hostname) for boot in boots]
@@ -62,6 +66,7 @@ def wait(boots: Sequence[Boot], boot_timeout_s: int, signals: Signals, progress:
         while not all(clock.arrived for clock in clocks):
             signals.wait(TICK_S)
             signals.check()
+            _wait_while(stopped, signals, clocks)
             for clock, way in zip(clocks, ways, strict=True):
                 clock.look()
                 if not clock.arrived:
@@ -75,6 +80,15 @@ def wait(boots: Sequence[Boot], boot_timeout_s: int, signals: Signals, progress:
         raise
     assert clocks[0].arrived is not None  # noqa: S101 - all have; for mypy
     return clocks[0].arrived
+
+
+def _wait_while(stopped: Callable[[], bool], signals: Signals, clocks: Sequence["_Clock"]) -> None:
+    began = time.monotonic()
+    while stopped():
+        signals.wait(TICK_S)
+        signals.check()
+    for clock in clocks:
+        clock.postpone(time.monotonic() - began)
 
 
 class _Clock:
@@ -104,6 +118,11 @@ class _Clock:
         if late and self.arrived is None:
             spent = f"{whole_s:.0f} s, the last {phase_s:.0f} s in phase `{self.phase}`"
             raise self._fault(f"{self._watch.name} was not ready after {spent}")
+
+    def postpone(self, seconds: float) -> None:
+        """Begin so much later."""
+        self._started += seconds
+        self._entered += seconds
 
     def end(self) -> None:
         """Let go of the connection."""

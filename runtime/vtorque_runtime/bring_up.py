@@ -1,6 +1,7 @@
 """From a plan to guests that have proven to be ours: what `vtorque run` and a supervisor have in common."""
 
 import subprocess
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -16,12 +17,14 @@ from vtorque_spec.plan import Guest, NodeBundle, NodePlan
 
 
 def bring_up(
-    bundle: NodeBundle, reserved: Reserved, signals: Signals, progress: Progress, stack: ExitStack
-) -> tuple[Watches, subprocess.Popen[bytes]]:
+    bundle: NodeBundle, reserved: Reserved, signals: Signals, progress: Progress, stack: ExitStack,
+    stopped: Callable[[Sequence[Watch]], bool] = lambda _guests: False,
+) -> tuple[Watches, subprocess.Popen[bytes]]:  # fmt: skip
     """Apply the plan and wait until all its guests are ready; return what watches them, and a connection to the first.
 
-    `stack` gets what has to be closed in the end; undoing is the caller's. Raises what `prologue.apply` and `boot.wait`
-    raise, and Fault VT0902.
+    `stack` gets what has to be closed in the end; undoing is the caller's. `stopped` is asked again and again: it stops
+    these guests with their job, lets them go on with it, and tells whether they are stopped. Raises what
+    `prologue.apply` and `boot.wait` raise, and Fault VT0902.
     """
     plan = bundle.plan
     hypervisor = connect(URIS[plan.lane])
@@ -35,7 +38,8 @@ def bring_up(
         boot.Boot(guest, ssh.access(guest, reserved.spool.owner), watch)
         for guest, watch in zip(plan.guests, watches.guests, strict=True)
     ]
-    return watches, boot.wait(boots, min(plan.boot_timeout_s, plan.walltime_s), signals, progress)
+    limit_s = min(plan.boot_timeout_s, plan.walltime_s)
+    return watches, boot.wait(boots, limit_s, signals, progress, lambda: stopped(watches.guests))
 
 
 def _watch(plan: NodePlan, guest: Guest, reserved: Reserved, hypervisor: Hypervisor) -> Watch:

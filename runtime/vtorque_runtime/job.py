@@ -49,7 +49,7 @@ class Watcher(Protocol):
 class Job:
     """The job in its first guest, over a connection that stands; it ends when any of the guests does.
 
-    `ends` is in time.monotonic's seconds.
+    `ends` is in time.monotonic's seconds; while the batch system has the job stopped, they do not count.
     """
 
     job: Handover
@@ -78,7 +78,7 @@ class Job:
             self._tell_walltime()
             code = WALLTIME_EXIT_CODE
         if user.epilogue is not None:
-            failed = self._follow("epilogue", max(self.ends, time.monotonic() + self.job.grace_s), stops=False)
+            failed = self._follow("epilogue", max(self.ends, self._now() + self.job.grace_s), stops=False)
             if failed:
                 self.progress.fault(Fault("VT0910", f"the epilogue hook failed with exit code {failed}"))
                 code = code or 1
@@ -127,7 +127,7 @@ class Job:
 
     def _keep_time(self, part: str, timer: "_Timer") -> bool:
         """Signal the part when its time is up; False when not even killing it helped."""
-        match timer.due():
+        match timer.due(self._now()):
             case "stop":
                 self._late = True
                 self.progress.note(f"the walltime ends in {self.job.grace_s} s: the job is told to stop")
@@ -138,6 +138,9 @@ class Job:
             case "give up":
                 return False
         return True
+
+    def _now(self) -> float:
+        return time.monotonic() - self.watch.signals.stopped_s
 
     def _deliver(self, part: str, pumps: list["_Pump"]) -> None:
         """Pass on the signals that came; the second Ctrl-C, or a reader of ours that left, ends everything."""
@@ -222,8 +225,8 @@ class _Timer:
         if grace_s is not None:
             self._due.insert(0, (end - grace_s, "stop"))
 
-    def due(self) -> str | None:
-        """Return what is due now, or None."""
-        if self._due and time.monotonic() >= self._due[0][0]:
+    def due(self, now: float) -> str | None:
+        """Return what is due, or None."""
+        if self._due and now >= self._due[0][0]:
             return self._due.pop(0)[1]
         return None

@@ -4,6 +4,7 @@ import contextlib
 import select
 import signal
 import socket
+import time
 from types import TracebackType
 from typing import Self
 
@@ -21,9 +22,13 @@ class SignalledError(Exception):
 
 
 class Signals:
-    """Catches FORWARDED inside the `with` block; in the main thread only."""
+    """Catches FORWARDED inside the `with` block; in the main thread only.
+
+    `stopped_s` is for how long this process has been stopped (SIGTSTP, SIGSTOP), a `wait` more or less each time.
+    """
 
     def __init__(self) -> None:
+        self.stopped_s, self._seen = 0.0, time.monotonic()
         self._queue: list[int] = []
         self._wake, self._woken = socket.socketpair()
 
@@ -31,6 +36,7 @@ class Signals:
         self._wake.setblocking(False)
         self._woken.setblocking(False)
         self._before = {number: signal.signal(number, self._caught) for number in FORWARDED}
+        self._before[signal.SIGCONT] = signal.signal(signal.SIGCONT, self._continued)
         self._wakeup_before = signal.set_wakeup_fd(self._wake.fileno(), warn_on_full_buffer=False)
         return self
 
@@ -45,10 +51,12 @@ class Signals:
 
     def wait(self, seconds: float) -> None:
         """Sleep, less when a signal comes or somebody calls `wake`."""
+        self._seen = time.monotonic()
         if select.select([self._woken], [], [], seconds)[0]:
             with contextlib.suppress(BlockingIOError):
                 while self._woken.recv(64):
                     pass
+        self._seen = time.monotonic()
 
     def wake(self) -> None:
         """End a `wait`, from any thread."""
@@ -67,6 +75,10 @@ class Signals:
         for number in self.take():
             if number in ENDING:
                 raise SignalledError(number)
+
+    def _continued(self, _number: int, _frame: object) -> None:
+        now = time.monotonic()
+        self.stopped_s, self._seen = self.stopped_s + now - self._seen, now
 
     def _caught(self, number: int, _frame: object) -> None:
         self._queue.append(number)

@@ -13,6 +13,7 @@
     BASE/jobs/JOB/state.json      how far the job is here, its verdict  owner of BASE  0600
     BASE/jobs/JOB/status.json     the same, for the job's body          job's owner    0400
     BASE/jobs/JOB/handover.json   what the job's body needs to know     job's owner    0400
+    BASE/jobs/JOB/account.json    its line of accounting.jsonl          owner of BASE  0600
     BASE/jobs/JOB/attached        socket; who connects is of the body   job's owner    0600
     BASE/log/JOB.jsonl            the record of JOB, JSON lines         owner of BASE  0600
     BASE/ended/JOB                the start of JOB that an epilogue ended: no prologue of it may begin any more
@@ -132,6 +133,11 @@ class Spool:
     def doubt(self) -> Path:
         """The file that says since when the batch system has known the job no more."""
         return self.path / "doubt"
+
+    @property
+    def account(self) -> Path:
+        """The file with the job's line of accounting.jsonl, from its epilogue's beginning on."""
+        return self.path / "account.json"
 
     @property
     def attached(self) -> Path:

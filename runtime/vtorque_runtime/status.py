@@ -87,6 +87,13 @@ class Publisher:
         replace_file(self.spool.state, text)
         replace_file(self.spool.status, text, 0o444 if self.owner is None else 0o400, self.owner)
 
+    def update(self, **changes: object) -> None:
+        """Publish what a running job can do without: where the disk is full, readers have what was there before."""
+        try:
+            self.publish(**changes)
+        except OSError as error:
+            LOG.error("not published: %s", error)
+
     def supervised(self) -> None:
         """Say that the calling process supervises the job."""
         self.publish(pid=os.getpid(), start_ticks=start_ticks(os.getpid()) or 0)

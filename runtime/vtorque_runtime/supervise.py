@@ -7,8 +7,10 @@ the job's owner can read; then the node is given back at once, and the registrat
 import os
 import signal
 import time
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from vtorque_runtime import handover, ledger, numad, partition, ssh, verdict
@@ -17,22 +19,22 @@ from vtorque_runtime.batch import adapter
 from vtorque_runtime.batch.contract import BatchJob
 from vtorque_runtime.bring_up import bring_up
 from vtorque_runtime.cgroups import leave_job_cgroup
+from vtorque_runtime.confined import RefusedError
 from vtorque_runtime.epilogue import release
 from vtorque_runtime.files import replace_file
-from vtorque_runtime.hypervisor import Hypervisor
 from vtorque_runtime.identity import Reserved, batch_draft, reserve
 from vtorque_runtime.images import store
 from vtorque_runtime.journal import BuriedError
 from vtorque_runtime.keys import read_cluster_keys
 from vtorque_runtime.log import LOG, recorded
-from vtorque_runtime.planner import Planner, RefusedError
+from vtorque_runtime.planner import Planner, compiled, offered
 from vtorque_runtime.signals import SignalledError, Signals
 from vtorque_runtime.spool import EndedError, Registration, Registry, Spool
 from vtorque_runtime.status import FAILED, READY, REGISTERED, Publisher, VmStatus
-from vtorque_runtime.watch import TICK_S, Watches
+from vtorque_runtime.watch import TICK_S, Watch, Watches
 from vtorque_spec.canonical import DecodeError, canonical_json, from_json
 from vtorque_spec.fault import Fault
-from vtorque_spec.plan import NodeBundle, NodeContext, NodeSite, OfferedNetwork
+from vtorque_spec.plan import NodeBundle, NodeContext, NodeSite
 from vtorque_spec.plan.answer import Question, ToldFinding
 from vtorque_spec.plan.context import partition_name
 
@@ -99,23 +101,22 @@ class _Supervisor:
         self.status.publish(vms=tuple(VmStatus(guest.hostname, "staging") for guest in plan.guests))
         attached = Attached(self.spool.attached, plan.login)
         stack.callback(attached.close)
-        watches, master = bring_up(bundle, reserved, self.signals, self.status, stack)
-        ssh.end(master)
         ends_s = self.job.ends_s or self.held.started_s + (self.job.walltime_s or plan.walltime_s)
         told = handover.of_plan(plan, reserved.context.vms, self.job.job_id, int(ends_s + self.clock_s))
         replace_file(self.spool.handover, canonical_json(told), 0o400, self.status.owner)
+        stopped = partial(self._stopped, attached)
+        watches, master = bring_up(bundle, reserved, self.signals, self.status, stack, stopped)
+        ssh.end(master)
         self.status.phase(READY)
-        self._watch(watches, attached, reserved.context.partition)
+        self._watch(watches, stopped, reserved.context.partition)
 
     def _plan(self) -> tuple[Reserved, NodeBundle]:
-        """Everything is decided here, by the child and root together."""
+        """Everything is decided here, by the children and root together."""
         self.status.phase("planning")
         with Planner(self.job.node, self.site) as planner:
             self.facts = planner.site
-            draft = batch_draft(
-                self.job, self.held, self.registry, planner.site, read_cluster_keys(self.site / "cluster.key"),
-                store.SYSTEM_STORE,
-            )  # fmt: skip
+            keys = read_cluster_keys(self.site / "cluster.key")
+            draft = batch_draft(self.job, self.held, self.registry, planner.site, keys, store.SYSTEM_STORE)
             login = draft.context.login
             self.status.owner = (login.uid, login.groups[0].gid)
             self.status.publish()
@@ -132,14 +133,14 @@ class _Supervisor:
             reserved = reserve(draft, needs.vms, offered(planner.site, needs.network), advised)
             self.held = reserved.registration
             try:
-                bundle = ledger.settle(reserved, lambda node: planner.bundle(question(node)))
+                plan = ledger.settle(reserved, lambda node: planner.plan(question(node)))
             except RefusedError as refused:
                 check_kvm(refused, planner.site, reserved.context)
                 raise RefusedError([*refused.findings, *self._held()]) from None
             for one in planner.warnings:
                 self.status.note(f"{one.severity}[{one.code}]: {one.message}")
-            self.signals.check()
-        return reserved, bundle
+        self.signals.check()
+        return reserved, NodeBundle(plan, compiled(plan.guests, reserved.context.vms))
 
     def _held(self) -> list[ToldFinding]:
         """What other jobs hold of the node may be why this one found no room: then it is not the job's fault."""
@@ -149,25 +150,27 @@ class _Supervisor:
         message = "other jobs hold a part of what the batch system gave to this one"
         return [ToldFinding("VT0916", "error", message, "run it again when they are over", "\n".join(said))]
 
-    def _watch(self, watches: Watches, attached: Attached, part: str | None) -> None:
+    def _stopped(self, attached: Attached, guests: Sequence[Watch]) -> bool:
+        """Let the guests stop, and go on, with the processes of the job; tell whether they are stopped."""
+        stopped = attached.stopped()
+        if stopped != self.status.now.suspended:
+            done = [(one.hypervisor.suspend if stopped else one.hypervisor.resume)(one.uuid) for one in guests]
+            if all(done):
+                self.status.update(suspended=stopped)
+        return stopped
+
+    def _watch(self, watches: Watches, stopped: Callable[[Sequence[Watch]], bool], part: str | None) -> None:
         """Look after the guests until a signal comes; raises the Fault of one that was lost."""
-        hypervisor = watches.guests[0].hypervisor
-        assert isinstance(hypervisor, Hypervisor)  # noqa: S101 - `bring_up` made it; for mypy
         measured = 0.0
         while True:
             self.signals.wait(TICK_S)
             self.signals.check()
-            stopped = attached.stopped()
-            if stopped != self.status.now.suspended:
-                for watch in watches.guests:
-                    (hypervisor.suspend if stopped else hypervisor.resume)(watch.uuid)
-                self.status.publish(suspended=stopped)
-            lost = None if stopped else watches.look()
+            lost = None if stopped(watches.guests) else watches.look()
             if lost is not None:
                 raise lost
             if part is not None and time.monotonic() - measured > _USAGE_EVERY_S:
                 measured = time.monotonic()
-                self.status.publish(usage=partition.usage(part, self.status.now.usage))
+                self.status.update(usage=partition.usage(part, self.status.now.usage))
 
     def _give_up(self, error: Exception) -> None:
         """Tell the owner; the guests' share of the node is free again before that."""
@@ -198,14 +201,6 @@ def check_kvm(refused: RefusedError, site: NodeSite, context: NodeContext) -> No
         raise Fault("VT0907", f"the site runs guests on KVM, and {context.node} has none that works", help=hint)
 
 
-def offered(site: NodeSite, name: str) -> OfferedNetwork:
-    """Return the network of that name. Raises Fault VT0927 for one that the site does not offer."""
-    found = next((one for one in site.networks if one.name == name), None)
-    if found is None:
-        raise Fault("VT0927", f"the confined process asks for a network that the site lacks: {name}")
-    return found
-
-
 def _batch_job(spool: Spool) -> BatchJob:
     try:
         return from_json(BatchJob, spool.batch.read_bytes())
@@ -216,10 +211,11 @@ def _batch_job(spool: Spool) -> BatchJob:
 def detach() -> None:
     """Let this process go by nothing that it got from the hook that started it.
 
-    Some batch systems start their hooks with signals blocked or ignored, and with a mask of their own.
+    Some batch systems start their hooks with signals blocked or ignored, and with a mask of their own. SIGPIPE stays
+    ignored, as Python has it: a child, or libvirt's daemon, that went away must not take the supervisor along.
     """
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    for number in (signal.SIGHUP, signal.SIGPIPE, signal.SIGCHLD):
+    for number in (signal.SIGHUP, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)
     os.umask(0o022)
     os.chdir("/")

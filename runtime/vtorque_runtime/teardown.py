@@ -1,10 +1,13 @@
 """The end of a batch system's job on this node, and what the accounting keeps of it."""
 
 import os
+import signal
 import time
 from dataclasses import dataclass
 
 from vtorque_runtime import epilogue, partition, salvage, status
+from vtorque_runtime.cgroups import leave_job_cgroup
+from vtorque_runtime.files import write_private
 from vtorque_runtime.hypervisor import connect as connect_libvirt
 from vtorque_runtime.log import LOG, recorded
 from vtorque_runtime.partition import Usage
@@ -56,22 +59,57 @@ def end(registry: Registry, key: str, start: str | None, connect: Connect = conn
             _end(registry, held, connect)
 
 
+def end_apart(registry: Registry, key: str, start: str | None, limit_s: float) -> None:
+    """`end` in a process of its own, out of the hook's reach; returns when that has ended, or after `limit_s`.
+
+    libvirt may hang, and a user may have left much to remove: no hook can wait for that. What is left is in the record.
+    """
+    child = os.fork()
+    if child == 0:
+        try:
+            _leave_the_hook()
+            leave_job_cgroup(key)
+            _end_told(registry, key, start)
+        finally:
+            os._exit(0)
+    until = time.monotonic() + limit_s
+    while os.waitpid(child, os.WNOHANG)[0] == 0 and time.monotonic() < until:
+        time.sleep(0.02)
+
+
+def _end_told(registry: Registry, key: str, start: str | None) -> None:
+    try:
+        end(registry, key, start)
+    except Exception as error:  # the hook may have ended: there is nobody else to tell
+        with recorded(registry.log(key)):
+            LOG.error("epilogue: failed", exc_info=error)
+
+
+def _leave_the_hook() -> None:
+    """The hook's streams are the batch system's, which may wait for their end; its signal mask is anybody's."""
+    os.setsid()
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    LOG.handlers.clear()  # their file is closed below
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for stream in range(3):
+        os.dup2(nothing, stream)
+    os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+
+
 def _end(registry: Registry, held: Registration, connect: Connect) -> None:
     spool = registry.spool(held.job_id)
     if not epilogue.bury(spool):  # waits for the step that runs, and is the last
         LOG.info("epilogue: another one was faster")
         return
     epilogue.stop(_held(registry, held.job_id, held.start) or held)  # a supervisor may have taken over since
-    account = _account(registry, held)
+    line, again = _line(registry, held)
     try:
-        epilogue.apply(registry, spool, connect)
+        epilogue.release(spool, connect)
+        _keep(registry, line, again=again)
+        epilogue.remove(registry, spool)
     except Fault as left:
         LOG.error("epilogue: %s: %s", left, left.detail)
         raise
-    try:
-        _keep(registry, account)
-    except OSError as error:
-        LOG.error("the accounting has no line of it: %s", error)
     LOG.info("epilogue: done")
 
 
@@ -111,8 +149,31 @@ def _account(registry: Registry, held: Registration) -> Account:
     )
 
 
-def _keep(registry: Registry, account: Account) -> None:
-    """One write of one line, which no other can run into (open(2), O_APPEND)."""
-    flags = os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
-    with os.fdopen(os.open(registry.base / "accounting.jsonl", flags, 0o600), "wb") as file:
-        file.write(canonical_json(account).encode("ascii") + b"\n")
+def _line(registry: Registry, held: Registration) -> tuple[bytes, bool]:
+    """Return the job's line, and whether an epilogue before this one, which was killed, had made it already.
+
+    It lies in the spool as long as that does, so that it stays the same whichever epilogue gets to the end.
+    """
+    saved = registry.spool(held.job_id).account
+    if saved.exists():
+        return saved.read_bytes(), True
+    text = canonical_json(_account(registry, held)) + "\n"
+    try:
+        write_private(saved, text)
+    except OSError as error:  # no room for it before the undoing; there may be some afterwards
+        LOG.error("epilogue: %s", error)
+    return text.encode("ascii"), False
+
+
+def _keep(registry: Registry, line: bytes, *, again: bool) -> None:
+    """One write of one line, which no other can run into (open(2), O_APPEND); on the disk before the spool goes."""
+    path = registry.base / "accounting.jsonl"
+    flags = os.O_CREAT | os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        with os.fdopen(os.open(path, flags, 0o600), "r+b") as file:
+            if not (again and line in file):
+                file.write(line)
+                file.flush()
+                os.fsync(file.fileno())
+    except OSError as error:
+        LOG.error("the accounting has no line of it: %s", error)

@@ -16,6 +16,12 @@ class Observer(Protocol):
     def domain_state(self, uuid: str) -> str | None:
         """Return the domain's state, None when there is none. Raises Fault VT0902, VT0903."""
 
+    def suspend(self, uuid: str) -> bool:
+        """Stop the domain's CPUs; False when that is to be tried again. Raises Fault VT0902, VT0903."""
+
+    def resume(self, uuid: str) -> bool:
+        """Let them run again, likewise. Raises Fault VT0902, VT0903."""
+
 
 @dataclass(frozen=True, slots=True)
 class Watch:

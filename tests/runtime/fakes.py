@@ -16,10 +16,12 @@ from vtorque_runtime.handover import Handover, of_plan
 from vtorque_runtime.identity import Draft, Reserved
 from vtorque_runtime.images import store
 from vtorque_runtime.keys import JobKeys
+from vtorque_runtime.recheck import SEED_FILES, SHARED_FILES
 from vtorque_runtime.spool import Lane, open_registry
 from vtorque_spec.fault import Fault
 from vtorque_spec.plan import (
     MIB,
+    NO_SETUP,
     VERSION,
     Artifact,
     Cell,
@@ -30,7 +32,6 @@ from vtorque_spec.plan import (
     Disk,
     Group,
     GuestMemory,
-    GuestSetup,
     ImageFiles,
     IoCores,
     Keys,
@@ -40,14 +41,42 @@ from vtorque_spec.plan import (
     NodeBundle,
     NodeContext,
     NodePlan,
+    NodeSite,
     OfferedNetwork,
     Pages,
     Pins,
+    SaidImage,
+    SaidNode,
     Slot,
 )
 
 GIB = 1024**3
 ISOLATED = OfferedNetwork("default", "isolated", True, None, None, None, None, (), (), ())
+
+
+def site(**changes: object) -> NodeSite:
+    """The words of a site that offers next to nothing."""
+    said = NodeSite(
+        version=VERSION,
+        name="site",
+        batch="slurm",
+        node_class="generic",
+        min_uid=1,
+        slot="thread",
+        host_cores=1,
+        mounts=(),
+        networks=(ISOLATED,),
+        node_fault="none",
+        hypervisor="any",
+        hook_limit_s=None,
+        node=SaidNode(1, False, 0, (), ()),
+        images=(SaidImage("tiny", None, "console=ttyS0"),),
+        setup=NO_SETUP,
+        io_mode="libvirt",
+        io_nics=None,
+        lock_memory=False,
+    )
+    return replace(said, **changes)  # type: ignore[arg-type] # of several types
 
 
 def login(uid: int | None = None) -> Login:
@@ -99,7 +128,7 @@ def draft(directory: Path, lane: Lane = "system", uid: int | None = None, number
         mounts=(),
         spool=str(registry.spool(job_id).path),
     )
-    return Draft(context, "", registry, directory / "images", JobKeys.random(job_id, context.login.uid))
+    return Draft(context, site(), "", registry, directory / "images", JobKeys.random(job_id, context.login.uid))
 
 
 def reserved(directory: Path, lane: Lane = "system", uid: int | None = None, vms: int = 1, number: int = 1) -> Reserved:
@@ -108,14 +137,19 @@ def reserved(directory: Path, lane: Lane = "system", uid: int | None = None, vms
 
 
 def bundle(context: NodeContext, io_cores: int = 0, first: int = 1) -> NodeBundle:
-    """A bundle that passes root's check: each VM has two cores, from `first` on, I/O those from 8 on, the host core 0.
+    """`plan` with its files."""
+    return compiled(plan(context, io_cores, first))
+
+
+def plan(context: NodeContext, io_cores: int = 0, first: int = 1) -> NodePlan:
+    """A plan that passes root's check: each VM has two cores, from `first` on, I/O those from 8 on, the host core 0.
 
     One I/O core works from the start.
     """
     io = IoCores("libvirt", tuple((core, core + 16) for core in range(8, 8 + io_cores)), min(io_cores, 1), ("eth0",))
     guests = tuple(_guest(context, slot, io, first + 2 * slot.index) for slot in context.slots)
     image, spool = context.images[0], context.spool
-    plan = NodePlan(
+    return NodePlan(
         version=VERSION,
         job_id=context.job_id,
         job_name="test",
@@ -135,7 +169,6 @@ def bundle(context: NodeContext, io_cores: int = 0, first: int = 1) -> NodeBundl
         notes=(),
         reasons=(),
     )
-    return compiled(plan)
 
 
 def claimed(guests: Sequence[LinuxGuest], io: IoCores) -> Claim:
@@ -146,16 +179,11 @@ def claimed(guests: Sequence[LinuxGuest], io: IoCores) -> Claim:
 
 
 def compiled(plan: NodePlan) -> NodeBundle:
-    """The plan with its files."""
-    names = ("meta-data", "network-config", "user-data")
-    files = [
-        file
-        for guest in plan.guests
-        for file in (
-            compile_domain(guest),
-            *(Artifact(f"vm{guest.index}/seed/{name}", f"# {name}\n") for name in names),
-        )
-    ]
+    """The plan with its files; the seeds' are short, for the user of the tests may be root."""
+    files = [Artifact(f"seed/{name}", f"# {name}\n") for name in SHARED_FILES]
+    for guest in plan.guests:
+        own = (Artifact(f"vm{guest.index}/seed/{name}", f"# {name}\n") for name in SEED_FILES)
+        files += [compile_domain(guest), *own]
     return NodeBundle(plan, tuple(files))
 
 
@@ -192,32 +220,30 @@ def _guest(context: NodeContext, slot: Slot, io: IoCores, first: int) -> LinuxGu
         machine=machine,
         root_disk_bytes=GIB,
         disks=(),
-        setup=GuestSetup("none", None, None),
+        setup=NO_SETUP,
         node=context.node,
         hostname=slot.hostname,
         nonce=slot.nonce,
         host_key=slot.host_key,
         login=context.login,
         keys=context.keys,
-        vms=context.vms,
     )
 
 
 def handover(found: Reserved) -> Handover:
     """What the body of the job is told."""
-    return of_plan(bundle(found.context).plan, found.context.vms, "42.srv", int(time.time()) + 600)
+    return of_plan(plan(found.context), found.context.vms, "42.srv", int(time.time()) + 600)
 
 
-def with_guest(found: NodeBundle, **changes: object) -> NodeBundle:
-    """The bundle with another first guest, its domain XML compiled anew."""
-    guest = replace(found.plan.guests[0], **changes)  # type: ignore[arg-type]
-    return compiled(replace(found.plan, guests=(guest, *found.plan.guests[1:])))
+def with_guest(found: NodePlan, **changes: object) -> NodePlan:
+    """The plan with another first guest."""
+    guest = replace(found.guests[0], **changes)  # type: ignore[arg-type]
+    return replace(found, guests=(guest, *found.guests[1:]))
 
 
-def with_machine(found: NodeBundle, **changes: object) -> NodeBundle:
-    """The bundle with another first machine, its domain XML compiled anew."""
-    machine = replace(found.plan.guests[0].machine, **changes)  # type: ignore[arg-type]
-    return with_guest(found, machine=machine)
+def with_machine(found: NodePlan, **changes: object) -> NodePlan:
+    """The plan with another first machine."""
+    return with_guest(found, machine=replace(found.guests[0].machine, **changes))  # type: ignore[arg-type]
 
 
 def kernel_root(directory: Path, found: NodeBundle) -> Path:

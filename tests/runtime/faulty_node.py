@@ -42,16 +42,14 @@ from vtorque_runtime.images import store
 from vtorque_runtime.journal import Journal
 from vtorque_runtime.spool import Registry, open_registry
 from vtorque_spec.plan import (
-    VERSION,
     Device,
     Filesystem,
     GuestSetup,
     NodeBundle,
     NodeContext,
-    NodeSite,
+    NodePlan,
     OfferedMount,
     OfferedNetwork,
-    SaidNode,
 )
 from vtorque_spec.plan.answer import Needs, Question
 
@@ -76,6 +74,9 @@ class StandInHook:
 
     def carried(self) -> str | None:
         return "VT1.spec"
+
+    def names(self) -> tuple[str, str]:
+        return "12", "node"
 
     def key(self) -> str:
         return KEY
@@ -110,6 +111,9 @@ class NodeHypervisor(FileHypervisor):
         pass
 
 
+SETUP = GuestSetup(None, "none", (), None, "#!/bin/sh\n")
+
+
 class StandInPlanner:
     """The confined child, which takes every job for the same."""
 
@@ -118,10 +122,7 @@ class StandInPlanner:
     def __init__(self, node: str, site: Path) -> None:
         data = OfferedMount("data", "virtiofs", str(site / "data"), "/data", True, (), True)
         nat = OfferedNetwork("default", "nat", True, None, None, None, None, (), (), ())
-        said = SaidNode(1, False, 0, (), ())
-        self.site = NodeSite(
-            VERSION, "site", "slurm", "generic", 1, "thread", 1, (data,), (nat,), "none", "any", None, said, ()
-        )  # fmt: skip
+        self.site = fakes.site(mounts=(data,), networks=(nat,), setup=SETUP)
 
     def __enter__(self) -> "StandInPlanner":
         return self
@@ -132,8 +133,8 @@ class StandInPlanner:
     def needs(self, question: Question) -> Needs:
         return Needs(2, "default", None, None)
 
-    def bundle(self, question: Question) -> NodeBundle:
-        return full_bundle(question.node)
+    def plan(self, question: Question) -> NodePlan:
+        return full_bundle(question.node).plan
 
 
 def full_bundle(context: NodeContext) -> NodeBundle:
@@ -144,7 +145,7 @@ def full_bundle(context: NodeContext) -> NodeBundle:
         replace(
             guest,
             machine=replace(guest.machine, filesystems=(share,)),
-            setup=GuestSetup("none", None, "#!/bin/sh\n"),
+            setup=SETUP,
         )
         for guest in plan.guests
     )
@@ -317,7 +318,6 @@ def _found_by_the_runtime(node: Node, root: Path, monkeypatch: pytest.MonkeyPatc
         ssh: {"end": lambda _master: None},
         supervise: {
             "Planner": StandInPlanner,
-            "Hypervisor": NodeHypervisor,
             "release": lambda spool: epilogue.release(spool, node.connect),
         },
         supervise._Supervisor: {"_watch": lambda *_: None},

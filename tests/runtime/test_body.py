@@ -1,25 +1,27 @@
 """What a batch script's body tells the job's owner, on a made-up spool: phases, and why a job cannot run or go on."""
 
 import os
+import pwd
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from vtorque_runtime import body, boot
+from vtorque_runtime.attached import Attached
 from vtorque_runtime.body import FailedError, Following, Node, Others, Told
+from vtorque_runtime.confined import RefusedError
 from vtorque_runtime.partition import Usage
-from vtorque_runtime.planner import RefusedError
 from vtorque_runtime.spool import Spool
 from vtorque_runtime.status import FAILED, READY, REGISTERED, Publisher, VmStatus
 from vtorque_runtime.verdict import of_error
 from vtorque_spec.fault import Fault
-from vtorque_spec.plan import Script, UserPart
+from vtorque_spec.plan import Group, Login, Script, UserPart
 from vtorque_spec.plan.answer import ToldFinding
 
 USER = UserPart(1, Script("true", ()), None, None, ())
@@ -59,6 +61,11 @@ def node(published: Publisher) -> Node:
     return Node(published.spool, Told())
 
 
+def planned(monkeypatch: pytest.MonkeyPatch, *nodes: str) -> None:
+    """Let the node know the job, which is on these nodes."""
+    monkeypatch.setattr(Node, "handover", lambda _self: SimpleNamespace(nodes=nodes))
+
+
 def plain(text: str) -> list[str]:
     """Lines without the time that has passed; all can be read where no terminal is."""
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", text)
@@ -68,7 +75,9 @@ def plain(text: str) -> list[str]:
 # --- while the guests boot ------------------------------------------------------------------------------------------
 
 
-def test_each_phase_is_told_once(published: Publisher, capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_phase_is_told_once(
+    published: Publisher, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     vms = (VmStatus("vn1-0", "staging"), VmStatus("vn1-1", "staging"))
     steps = [
         lambda: published.phase("planning"),
@@ -77,9 +86,10 @@ def test_each_phase_is_told_once(published: Publisher, capsys: pytest.CaptureFix
         lambda: published.phase("kernel", "vn1-0"),
         lambda: None,
         lambda: published.phase("kernel", "vn1-1"),
+        lambda: planned(monkeypatch, "n1"),
         lambda: published.phase(READY),
     ]
-    node(published).wait_until_ready(Steps(*steps))
+    body._wait_until_ready(node(published), Others("slurm", Told()), Steps(*steps))
     assert plain(capsys.readouterr().err) == [
         "vtorque: n1: registered",
         "vtorque: n1: planning",
@@ -181,8 +191,38 @@ def test_guests_that_were_taken_down(published: Publisher, capsys: pytest.Captur
 
 def test_a_suspended_job_is_not_a_lost_one(published: Publisher) -> None:
     published.publish(phase=READY, suspended=True)
-    following = Following(node(published), Others("slurm", (), Told()), Steps())
+    following = Following(node(published), Others("slurm", Told()), Steps())
     assert following.look() is None
+
+
+def test_the_supervisor_knows_the_body_from_the_plan_on(published: Publisher) -> None:
+    """While guests boot, too, they stop with the job; on another node with what follows it there."""
+    published.phase("planning")
+    own = node(published)
+    own.check()
+    login = Login(pwd.getpwuid(os.getuid()).pw_name, os.getuid(), (Group("own", os.getgid()),), "/")
+    attached = Attached(published.spool.attached, login)
+    published.phase("staging")
+    own.check()
+    own.check()
+    assert not attached.stopped()
+    assert list(attached._peers.values()) == [os.getpid()]
+    own.close()
+    assert not attached.stopped()
+    assert not attached._peers
+    attached.close()
+
+
+def test_a_job_has_one_body(published: Publisher, capsys: pytest.CaptureFixture[str]) -> None:
+    """Torque runs two where its mom was killed in a prologue: the second one ends, until the first is over."""
+    published.spool.owner.mkdir()
+    own, again = node(published), node(published)
+    lock = own.alone()
+    with pytest.raises(FailedError) as caught:
+        again.alone()
+    assert (caught.value.code, "the job runs already" in capsys.readouterr().err) == (75, True)
+    os.close(lock)
+    os.close(again.alone())
 
 
 def test_a_damaged_status_is_a_finding(published: Publisher, capsys: pytest.CaptureFixture[str]) -> None:
@@ -209,7 +249,7 @@ def test_a_guest_that_is_lost(published: Publisher, capsys: pytest.CaptureFixtur
     """The node's verdict is told, with the console, in the place of ssh's words."""
     lost = Fault("VT0913", "vn1-0 was lost while the job ran: shut off", detail=TAIL)
     published.publish(phase=FAILED, verdict=of_error(lost, "ready"))
-    following = Following(node(published), Others("slurm", (), Told()), Steps())
+    following = Following(node(published), Others("slurm", Told()), Steps())
     with pytest.raises(FailedError) as caught:
         following.lost("ssh ended with 255")
     said = capsys.readouterr().err
@@ -226,69 +266,6 @@ def test_what_the_guests_used(published: Publisher, capsys: pytest.CaptureFixtur
     assert plain(capsys.readouterr().err) == [
         "vtorque: n1: the guests used 1.5 s of CPU time and at most 512 MiB of memory"
     ]
-
-
-# --- other nodes ----------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def others(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Others]:
-    """The job's other nodes, where the batch system's remote start runs one shell text for each."""
-
-    def of(*texts: str) -> Others:
-        commands = [["sh", "-c", text] for text in texts]
-        monkeypatch.setattr(body, "adapter", lambda _system: type("A", (), {"elsewhere": lambda *_: commands}))
-        return Others("slurm", ("n2", "n3"), Told())
-
-    return of
-
-
-class Patience(Steps):
-    """Real time passes."""
-
-    def wait(self, limit_s: float) -> None:
-        time.sleep(0.05)
-
-
-@pytest.mark.parametrize(
-    ("texts", "code"),
-    [
-        (("exit 78", "exit 0"), 78),
-        (("exit 0", "exit 75"), 75),
-        (("exit 1", "exit 78"), 78),
-        (("exit 0", "exit 1"), 75),
-        (("kill -9 $$", "sleep 60"), 75),
-    ],
-)
-def test_another_node_that_fails(
-    others: Callable[..., Others], capfd: pytest.CaptureFixture[str], texts: tuple[str, ...], code: int
-) -> None:
-    """What it says itself is shown; the body ends with its verdict's code."""
-    found = others(*(f"echo 'error[VT0902]: said there'; {text}" for text in texts))
-    with pytest.raises(FailedError) as caught:
-        found.wait_until_ready(Patience())
-    found.end()
-    assert caught.value.code == code
-    said = capfd.readouterr().err
-    assert "the guests on other nodes (n2, n3) did not get ready" in said
-    assert "said there" in said
-
-
-def test_another_node_that_is_lost_later(others: Callable[..., Others], capfd: pytest.CaptureFixture[str]) -> None:
-    found = others("exit 0", "exit 0")
-    found.wait_until_ready(Patience())
-    for process in found._running:
-        process.wait(10)
-    fault = found.look()
-    assert fault is not None
-    assert (fault.code, "n2, n3" in fault.message) == ("VT0913", True)
-    found.end()
-
-
-def test_no_other_nodes() -> None:
-    alone = Others("slurm", (), Told())
-    alone.wait_until_ready(Steps())
-    assert alone.look() is None
 
 
 def test_follow_tells_this_nodes_part(published: Publisher, capsys: pytest.CaptureFixture[str]) -> None:

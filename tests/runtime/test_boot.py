@@ -71,6 +71,7 @@ class World:
         monkeypatch.setattr(ssh, "argv", self._argv)
         self.master = f"touch {directory}/$SOCKET; exec sleep 1000"
         self.domains, self.ui = Domains(), Ui()
+        self.stopped = lambda: False
         self.boots = [self._boot(guest) for guest in self.guests]
         self.access, self.watch = self.boots[0].access, Watches(tuple(boot.watch for boot in self.boots), signals)
 
@@ -100,7 +101,7 @@ class World:
         (self.directory / f"run{index}/boot").write_text("".join(lines))
 
     def wait(self, limit_s: int = 60) -> None:
-        master = boot.wait(self.boots, limit_s, self.signals, Recorded(self.ui))
+        master = boot.wait(self.boots, limit_s, self.signals, Recorded(self.ui), self.stopped)
         assert master.poll() is None
         ssh.end(master)
 

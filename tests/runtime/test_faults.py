@@ -60,6 +60,12 @@ def kinds(node: Node) -> set[str]:
     return {str(undo["kind"]) for undo in node.registry.spool(KEY).journal.undos()}
 
 
+def accounted(node: Node) -> list[str]:
+    """The starts that the accounting has a line of."""
+    lines = (node.registry.base / "accounting.jsonl").read_text().splitlines()
+    return [json.loads(line)["start"] for line in lines]
+
+
 def all_kinds() -> set[str]:
     return {typing.get_args(typing.get_type_hints(kind)["kind"])[0] for kind in typing.get_args(Undo)}
 
@@ -132,6 +138,7 @@ def test_the_epilogue_killed_before_any_of_its_effects(node: Node) -> None:
         node.end(str(deadly))
         assert reap.reap(node.registry, node.connect)[1] == [], "files that were not finished"
         assert node.left() == [], f"after a kill before: {effects[deadly - 1]}"
+        assert accounted(node).count(str(deadly)) == 1, f"after a kill before: {effects[deadly - 1]}"
 
 
 def test_the_epilogue_twice(node: Node) -> None:
@@ -139,8 +146,7 @@ def test_the_epilogue_twice(node: Node) -> None:
     node.end()
     node.end()
     assert node.left() == []
-    lines = (node.registry.base / "accounting.jsonl").read_text().splitlines()
-    assert [json.loads(line)["start"] for line in lines] == ["1"]
+    assert accounted(node) == ["1"]
 
 
 def test_a_prologue_after_the_epilogue_registers_nothing(node: Node) -> None:

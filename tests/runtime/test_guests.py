@@ -1,5 +1,7 @@
 """Several guests: they boot at the same time, each proves itself, and none may be lost while the job runs."""
 
+import os
+import signal
 import subprocess
 import threading
 import time
@@ -10,7 +12,7 @@ import pytest
 
 from tests.runtime.test_boot import World, part
 from vtorque_runtime import ssh
-from vtorque_runtime.signals import Signals
+from vtorque_runtime.signals import SignalledError, Signals
 from vtorque_spec.fault import Fault
 
 
@@ -66,6 +68,55 @@ def test_the_limit_is_for_those_that_are_not_there(world: World) -> None:
     world.says("kernel", f"cloud-init {world.guests[2].nonce}", index=2)
     world.wait(limit_s=5)
     timer.join()
+
+
+def test_no_time_goes_by_for_guests_that_are_stopped(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An hour each time that is asked whether they are; and a guest that was paused is none that ended."""
+    ahead, whole, answers = [0.0], time.monotonic, iter([False, True, True, False])
+    monkeypatch.setattr(time, "monotonic", lambda: whole() + ahead[0])
+
+    def stopped() -> bool:
+        answer = next(answers, False)
+        world.domains.state = "paused" if answer else "running"
+        if answer:
+            ahead[0] += 3600
+            for index in range(3):
+                world.is_ready(index)
+        return answer
+
+    world.stopped = stopped
+    world.wait(limit_s=60)
+    assert ahead == [7200]
+
+
+def test_guests_that_are_stopped_can_be_ended(world: World) -> None:
+    world.stopped = lambda: os.kill(os.getpid(), signal.SIGTERM) is None
+    with pytest.raises(SignalledError):
+        world.wait()
+
+
+def test_signals_tell_for_how_long_this_process_was_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    ahead, whole = [0.0], time.monotonic
+    monkeypatch.setattr(time, "monotonic", lambda: whole() + ahead[0])
+    with Signals() as signals:
+        for hours in (1, 2):
+            signals.wait(0)
+            ahead[0] += 3600
+            os.kill(os.getpid(), signal.SIGCONT)
+            signals.wait(0)
+            assert round(signals.stopped_s / 3600) == hours
+        ahead[0] += 3600
+        signals.wait(0)
+        assert round(signals.stopped_s / 3600) == 2, "that was work"
+
+
+@pytest.mark.parametrize(("stopped_s", "code"), [(3600.0, 0), (0.0, 124)])
+def test_the_time_for_which_a_job_was_stopped_is_none_of_its_walltime(
+    world: World, stopped_s: float, code: int
+) -> None:
+    """It would have been over 50 minutes ago."""
+    world.signals.stopped_s = stopped_s
+    assert world.run(part("sleep 1", epilogue="true"), walltime_s=-3000) == code
 
 
 def test_one_that_dies_after_it_arrived_fails_the_boot(world: World) -> None:

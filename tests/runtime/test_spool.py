@@ -106,6 +106,24 @@ def test_a_process_is_known_by_its_start(registry: Registry) -> None:
     assert not alive(replace(held, pid=done.pid))
 
 
+@pytest.mark.root
+@pytest.mark.parametrize("option", ["hidepid=0", "hidepid=1", "hidepid=2"])
+def test_a_process_of_roots_is_known_where_proc_hides_it(option: str) -> None:
+    """As the job's body asks, which is an ordinary user's."""
+    with subprocess.Popen(["sleep", "60"]) as process, subprocess.Popen(["true"]) as gone:
+        gone.wait()
+        program = (
+            "import os; from vtorque_runtime.files import runs; nobody = [65534] * 3; "
+            "os.setgroups([]); os.setresgid(*nobody); os.setresuid(*nobody); "
+            f"print(runs({process.pid}, {start_ticks(process.pid)}), runs({gone.pid}, 1))"
+        )
+        mount = f'mount --make-rprivate / && mount -t proc -o {option} proc /proc && exec "$@"'
+        command = ["unshare", "--mount", "sh", "-c", mount, "sh", sys.executable, "-c", program]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        process.kill()
+    assert (done.stdout, done.stderr) == ("True False\n", "")
+
+
 def test_removing_follows_no_link(tmp_path: Path) -> None:
     (tmp_path / "spool/tree").mkdir(parents=True)
     (tmp_path / "outside").mkdir()

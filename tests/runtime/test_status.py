@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -52,7 +53,7 @@ def said(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str]:
 def table(text: str) -> list[dict[str, str]]:
     """The rows by their headings: a column begins where its heading does."""
     head, *rows = text.splitlines()
-    names = ("JOB", "USER", "PHASE", "VMS", "CPUS", "MEMORY", "CPU TIME", "PEAK", "SINCE")
+    names = ("JOB", "USER", "PHASE", "VMS", "CPUS", "MEMORY", "CPU TIME", "PEAK", "SINCE (UTC)")
     starts = [head.index(f"{name}") for name in names]
     ends = [*starts[1:], None]
     return [
@@ -80,7 +81,16 @@ def test_a_table_of_all_jobs(registry: Registry, capsys: pytest.CaptureFixture[s
     assert (first["VMS"], first["CPUS"], first["MEMORY"]) == ("2", "0,2", "2048 MiB")
     assert (first["CPU TIME"], first["PEAK"]) == ("12 s", "900 MiB")
     assert last["USER"] == "-", "root registers a job before it is known whose it is"
+    assert re.fullmatch(r"\d\d-\d\d \d\d:\d\d", last["SINCE (UTC)"])
     assert "\x1b" not in text, "no colour but on a terminal"
+
+
+def test_a_large_job_makes_no_wide_table(registry: Registry, capsys: pytest.CaptureFixture[str]) -> None:
+    spool = job(registry, 41, phase=READY, usage=replace(USAGE, peak_memory_bytes=127 * GIB))
+    cells = (Cell(0, tuple((cpu, cpu + 32) for cpu in range(16)), 256 * GIB, (), ()),)
+    ledger.claim(registry, spool, Claim((*range(16), *range(32, 48)), (CellMemory(0, 1, 128 * GIB),), ()), cells)
+    (row,) = table(said(capsys)[1])
+    assert (row["CPUS"], row["MEMORY"], row["PEAK"]) == ("0-15,32-47", "128 GiB", "127 GiB")
 
 
 def test_a_supervisor_that_is_gone(registry: Registry, capsys: pytest.CaptureFixture[str]) -> None:

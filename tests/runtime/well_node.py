@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 
+from tests.runtime import fakes
 from tests.runtime.fake_cgroups import V2, cgroups
 from tests.runtime.fakes import ISOLATED
 from tests.runtime.test_sysfs import Sys
 from vtorque_runtime import doctor
 from vtorque_runtime.doctor.node import Node
 from vtorque_spec.fault import Fault
-from vtorque_spec.plan import NodeSite, SaidCell, SaidDevice, SaidNode
+from vtorque_spec.plan import SaidCell, SaidDevice, SaidNode
 from vtorque_spec.plan.answer import ToldFinding
 
 MIB, GIB = 1024**2, 1024**3
@@ -37,9 +38,9 @@ SAID = SaidNode(
     ),
     devices=(SaidDevice("eth0", "nic", 1),),
 )
-SITE = NodeSite(
-    1, "test", "slurm", "thin", 1000, "thread", 0, (), (ISOLATED,), "none", "any", None, SAID, ()
-)  # fmt: skip
+SITE = fakes.site(
+    name="test", node_class="thin", min_uid=1000, host_cores=0, networks=(ISOLATED,), node=SAID, images=()
+)
 
 
 class Daemon:

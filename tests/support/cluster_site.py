@@ -7,6 +7,7 @@ import sys
 import textwrap
 from pathlib import Path
 
+from tests.runtime.batch.installed import HOOKS, program
 from tests.spec.helpers import ROOT
 from vtorque_runtime.images.store import SYSTEM_STORE, installed
 
@@ -40,6 +41,18 @@ cmdline: console=ttyS0 root=LABEL=root rw net.ifnames=0 mitigations=off quiet lo
 """
 
 
+RUNTIME = """\
+#!/bin/sh
+case $1 in prologue | epilogue)
+  part=$1
+  shift
+  set -- "$part" --site {site} "$@" ;;
+esac
+exec {python} -I -m vtorque_runtime "$@"
+"""
+"""The runtime of this checkout, for hooks."""
+
+
 def write_site(directory: Path, batch: str = "slurm", more: str = NETWORKS) -> Path:
     """Write a site for the images that this machine has, root's alone, with a cluster key; return its directory."""
     site = directory / "etc"
@@ -71,13 +84,13 @@ def write_programs(directory: Path) -> Path:
 
 
 def write_hook(directory: Path, site: Path) -> Path:
-    """Write Slurm's Prolog and Epilog in one, with this site instead of /etc/vtorque; return its path."""
-    hook = directory / "hook"
-    hook.write_text(
-        "#!/bin/sh\n"
-        "case $SLURM_SCRIPT_CONTEXT in prolog_slurmd) part=prologue ;; *) part=epilogue ;; esac\n"
-        f'site="--site {site}"\n'
-        f"exec {sys.executable} -I -m vtorque_runtime $part $site slurm\n"
-    )
-    hook.chmod(0o755)
+    """Install Slurm's hook below this directory, as an admin does; the runtime there has this site. Return its path.
+
+    A hook that the nodes had before notes each job's number in the file `earlier`.
+    """
+    programs, hook = directory / "opt", directory / "slurm-hook"
+    program(programs / "vtorque-runtime", RUNTIME.format(site=site, python=sys.executable))
+    text = (HOOKS / "slurm").read_text()
+    program(hook, text.replace("/opt/vtorque/bin", str(programs)).replace("/etc/vtorque", str(site)))
+    program(site / "hooks/prologue", f'#!/bin/sh\necho "$SLURM_JOB_ID" >>{directory}/earlier\n')
     return hook
