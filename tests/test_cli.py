@@ -77,11 +77,24 @@ def test_an_internal_error_is_told_as_one(job: Path) -> None:
     assert "vtorque-compile-failed" in done.stdout
 
 
+@pytest.mark.parametrize("which", ["job", "bad"])
+def test_a_full_disk_is_no_bug(which: str, request: pytest.FixtureRequest) -> None:
+    path: Path = request.getfixturevalue(which)
+    command = [sys.executable, "-m", "vtorque_spec", "compile", str(path)]
+    environment = {**os.environ, "PYTHONPATH": PATH}
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, env=environment)
+    told = "the output cannot be written: No space left on device" if which == "job" else "VT0102"
+    assert (done.returncode, told in done.stderr) == (1, True), done.stderr
+    assert not any(word in done.stderr for word in ("Traceback", "a bug", "Exception")), done.stderr
+
+
 def test_compile_into_a_directory(job: Path, bad: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert vtorque("compile", job, "-o", out).returncode == 0
     names = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
     seeds = {f"vm0/seed/{name}" for name in ("user-data", "meta-data", "network-config")}
+    seeds |= {"seed/hosts", "seed/ssh_config"}  # on the seed of each guest
     assert names == {"job.sh", "job-plan.json", "manifest.json", "vm0/domain.xml"} | seeds
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
     assert vtorque("compile", bad, "-o", out).returncode == 1  # a failure leaves the earlier bundle

@@ -189,11 +189,11 @@ def test_a_wrong_host_key_breaks_it(
     job = write_job(work, f"timeouts: {{boot: {BOOT_LIMIT_S}s}}\nrun: echo it ran\n")
     breaking = """
 import dataclasses
-import vtorque_compilers.seed as s
+import vtorque_runtime.planner as p
 from vtorque_runtime.keys import FOREVER_S, JobKeys
-whole = s.compile_seed
+whole = p.compiled
 other = lambda guest: JobKeys.random("other", 1).host_key("node", guest.index, [guest.hostname], FOREVER_S)
-s.compile_seed = lambda guest: whole(dataclasses.replace(guest, host_key=other(guest)))
+p.compiled = lambda guests, vms: whole([dataclasses.replace(guest, host_key=other(guest)) for guest in guests], vms)
 """
 
     def attempt() -> Done:

@@ -131,6 +131,8 @@ def test_a_script_that_is_cut_off_is_told(job: Path, tmp_path: Path) -> None:
     text = vtorque("compile", "--site", SITES / "plain", job, cwd=tmp_path, path=tmp_path).stdout
     script.write_text(text.removesuffix("\nVTORQUE-USER-PART\n"))
     assert "the script has  nothing more\n  compiled it is  'VTORQUE-USER-PART'" in verify(script, job).stderr
+    script.write_text(text.removesuffix("\n"))
+    assert "the script has  nothing more\n  compiled it is  ''" in verify(script, job).stderr
 
 
 def test_another_policy_and_another_job_are_told(job: Path, tmp_path: Path) -> None:
@@ -138,7 +140,12 @@ def test_another_policy_and_another_job_are_told(job: Path, tmp_path: Path) -> N
     script.write_text(vtorque("compile", "--site", SITES / "plain", job, cwd=tmp_path, path=tmp_path).stdout)
     assert "at the site `queues`" in verify(script, job, "queues").stderr
     assert "no script that `vtorque compile` wrote" in verify(job, job).stderr
-    job.write_text(MINIMAL + "vcpus: 2\n")
-    assert verify(script, job).returncode == 1
+    job.write_text(MINIMAL + "timeouts: {grace: 31s}\n")
+    head, has, is_, hint = verify(script, job).stderr.splitlines()
+    assert (head.startswith(f"{script}:"), hint) == (
+        True,
+        f"  help: see what the script tells root: vtorque show {script}",
+    )
+    assert has.split()[-1] != is_.split()[-1], "of a long line the part that differs is shown"
     job.write_text(MINIMAL + "vcpu: 2\n")
     assert "VT0102" in verify(script, job).stderr

@@ -4,19 +4,25 @@ The seed makes the guest print `vtorque-phase: NAME [WHAT] NONCE`, and the initr
 `vtorque-phase: kernel`. A line with another nonce is not of this boot.
 """
 
+import contextlib
+import itertools
 import os
 import re
 from pathlib import Path
 
 COPY_LIMIT_BYTES = 4 * 1024**2
 _TAIL_LIMIT_BYTES = 16 * 1024
+_PARTS_LIMIT = 64
+"""Of 64 KiB. A guest may print without end."""
+
 _LINE = re.compile(rb"vtorque-phase: ([a-z-]+)((?: \S+)*)")
 _COLOUR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-_PRINTED = ("cloud-init", "mounts", "updates", "hooks", "ready")
+_PRINTED = ("cloud-init", "mounts", "updates", "packages", "hooks", "ready")
 _FAILURES = {
     "mounts-failed": "could not mount",
     "user-failed": "could not make the user",
     "updates-failed": "could not install security updates, exit code",
+    "packages-failed": "could not install",
     "hooks-failed": "failed in the site's boot hook, exit code",
 }
 
@@ -39,8 +45,8 @@ class Console:
         self._rest, self._tail = b"", b""
 
     def pump(self) -> None:
-        """Take in what the guest has printed since."""
-        while part := self._read():
+        """Take in what the guest has printed since, or as much of it as keeps nothing else waiting."""
+        for part in itertools.islice(iter(self._read, b""), _PARTS_LIMIT):
             self._tail = (self._tail + part)[-_TAIL_LIMIT_BYTES:]
             self._copy_out(part)
             *lines, self._rest = (self._rest + part).split(b"\n")
@@ -88,7 +94,8 @@ class Console:
     def _copy_out(self, part: bytes) -> None:
         if self._copy is not None:
             part = part[: COPY_LIMIT_BYTES - self._copied_bytes]
-            self._copied_bytes += os.write(self._copy, part)
+            with contextlib.suppress(OSError):  # a disk that is full costs the copy, not the job
+                self._copied_bytes += os.write(self._copy, part)
 
     def _take(self, line: bytes) -> None:
         match = _LINE.search(line)

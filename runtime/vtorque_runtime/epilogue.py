@@ -7,11 +7,14 @@ import contextlib
 import os
 import signal
 import time
+from typing import Any
 
+from vtorque_runtime.files import boot_id
 from vtorque_runtime.hypervisor import connect as connect_libvirt
 from vtorque_runtime.log import LOG
 from vtorque_runtime.spool import Registration, Registry, Spool, alive
 from vtorque_runtime.steps import Connect, undo_all
+from vtorque_spec.canonical import DecodeError, from_json
 from vtorque_spec.fault import Fault
 
 _STEP_LIMIT_S = 20.0
@@ -60,7 +63,7 @@ def remove(registry: Registry, spool: Spool) -> None:
 def release(spool: Spool, connect: Connect = connect_libvirt) -> None:
     """Undo all that the journal lists, and let go of what the job holds of the node. Raises Fault VT0911."""
     try:
-        left = undo_all(spool.journal.undos(), spool.path, connect)
+        left = undo_all(_undos(spool), spool.path, connect)
     except FileNotFoundError:  # another epilogue was faster
         left = []
     LOG.info("undone, left: %s", left)
@@ -75,6 +78,16 @@ def release(spool: Spool, connect: Connect = connect_libvirt) -> None:
         spool.claim.unlink(missing_ok=True)
     except OSError as error:
         raise Fault("VT0911", f"job {spool.path.name} still has its claim: {error}", help=_AGAIN) from None
+
+
+def _undos(spool: Spool) -> list[dict[str, Any]]:
+    """Return what the journal lists, but for what the kernel forgot in a reboot: others may have set that anew."""
+    undos = spool.journal.undos()
+    try:
+        rebooted = from_json(Registration, spool.registration.read_bytes()).boot_id != boot_id()
+    except (OSError, DecodeError):
+        rebooted = False
+    return [undo for undo in undos if not (rebooted and undo.get("kind") in ("forwarding", "irq"))]
 
 
 def stop(held: Registration) -> None:

@@ -83,6 +83,22 @@ def start_ticks(pid: int) -> int | None:
     return None if fields[0] in "ZX" else int(fields[19])
 
 
+def runs(pid: int, ticks: int) -> bool:
+    """Tell whether that process, which started at `ticks`, runs; where /proc hides it, whether one of its number does.
+
+    /proc shows an ordinary user nothing of root's where it is mounted with hidepid=1 or 2 (proc(5)).
+    """
+    with contextlib.suppress(PermissionError):
+        if os.path.lexists(f"/proc/{pid}"):
+            return start_ticks(pid) == ticks
+    with contextlib.suppress(PermissionError):
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return False
+    return True
+
+
 def boot_id() -> str:
     """Return the UUID of the host's running boot."""
     return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from vtorque_runtime.spool import Registry
 
 _STDIN_LIMIT_BYTES = 4 * 1024**2
+_END_LIMIT_S = 40.0
+"""Less than any batch system gives a hook of a site that has followed the installation's pages."""
 
 
 def main(part: str, words: list[str]) -> int:
@@ -36,7 +38,11 @@ def _record(part: str, words: list[str], error: BaseException) -> None:
         with recorded(_registry().log("hooks")):
             LOG.error("%s %s failed", part, " ".join(words), exc_info=error)
     except BaseException:  # a disk that is full, say; the hook's own streams are the last that is left
-        sys.stderr.write(f"vtorque-runtime: {part} {words!r} failed: {error!r}\n")
+        try:
+            sys.stderr.write(f"vtorque-runtime: {part} {' '.join(words)} failed: {str(error) or repr(error)}\n")
+            sys.stderr.flush()
+        except OSError:  # not even those; what is left unsaid would be Python's exit code
+            sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - for the whole program
 
 
 def _run(part: str, system: str, arguments: list[str], site: str | None) -> None:
@@ -63,14 +69,14 @@ def _end(hook: "Hook") -> None:
     key = hook.key()
     if not os.path.lexists(f"{vtorque_runtime.SYSTEM_BASE}/jobs/{key}") and hook.carried() is None:
         return
-    from vtorque_runtime.teardown import end
+    from vtorque_runtime.teardown import end_apart
     from vtorque_spec.fault import Fault
 
     try:
         start = hook.start()
     except Fault:  # the batch system does not answer: whichever start is registered is the one that is over
         start = None
-    end(_registry(), key, start)
+    end_apart(_registry(), key, start, _END_LIMIT_S)
 
 
 def _registry() -> "Registry":

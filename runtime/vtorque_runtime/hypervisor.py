@@ -120,13 +120,23 @@ class Hypervisor:
         """Let the running domain's I/O thread, numbered from 1, run on `cpus` alone."""
         self._on_domain(uuid, "pinIOThread", iothread, _map(cpus), self._libvirt.VIR_DOMAIN_AFFECT_LIVE)
 
-    def suspend(self, uuid: str) -> None:
-        """Stop the running domain's CPUs."""
-        self._on_domain(uuid, "suspend")
+    def suspend(self, uuid: str) -> bool:
+        """Stop the domain's CPUs; False while its daemon is restarted, to be tried again."""
+        return self._switch(uuid, "paused", "suspend")
 
-    def resume(self, uuid: str) -> None:
-        """Let the CPUs of a domain that was suspended run again."""
-        self._on_domain(uuid, "resume")
+    def resume(self, uuid: str) -> bool:
+        """Let the CPUs of a domain that was suspended run again; False as above."""
+        return self._switch(uuid, "running", "resume")
+
+    def _switch(self, uuid: str, wanted: str, method: str) -> bool:
+        try:
+            if self._domain_state(uuid) != wanted:
+                self._on_domain(uuid, method)
+        except Fault as fault:
+            if fault.code == "VT0902" and self._is_restarted():
+                return False
+            raise
+        return True
 
     def ask_agent(self, uuid: str, request: str, limit_s: int) -> str | None:
         """Return what the guest agent answers to a request; None where no agent or no domain does.

@@ -11,23 +11,24 @@ import pwd
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import get_args
 
 from vtorque_runtime import partition, salvage, status
 from vtorque_runtime.batch import adapter
 from vtorque_runtime.batch.contract import System
-from vtorque_runtime.files import start_ticks
+from vtorque_runtime.files import runs
 from vtorque_runtime.ledger import claims_of
 from vtorque_runtime.partition import Usage
 from vtorque_runtime.spool import JOB_ID, Registration, Registry, Spool, alive, base_directory
 from vtorque_runtime.status import Status, VmStatus
 from vtorque_runtime.verdict import Verdict
 from vtorque_spec.fault import Fault
-from vtorque_spec.plan import Claim
+from vtorque_spec.plan import Claim, Flavour
 from vtorque_spec.plan.context import partition_name
 
 RECORD_LINES = 20
 _RECORD_BYTES = 64 * 1024
-_SYSTEMS: tuple[System, ...] = ("torque", "openpbs", "slurm")
+_SYSTEMS: tuple[System, ...] = get_args(Flavour)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +160,7 @@ def _readable(spool: Spool) -> Status | None:
 
 def _own_job(key: str, system: System, now: Status) -> Job:
     uid = os.geteuid()
-    running = now.pid != 0 and start_ticks(now.pid) == now.start_ticks
+    running = now.pid != 0 and runs(now.pid, now.start_ticks)
     return Job(
         key, system, now.job_id, "", now.node, _user(uid), uid, _time(now.since_s), now.phase, running, now.pid,
         now.suspended, now.vms, _codes(now), None, None, now.usage,
@@ -167,10 +168,13 @@ def _own_job(key: str, system: System, now: Status) -> Job:
 
 
 def _record(registry: Registry, job_id: str) -> tuple[RecordLine, ...]:
-    with open(registry.log(job_id), "a+b") as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(max(0, size - _RECORD_BYTES))
-        lines = file.read().decode("utf-8", "replace").splitlines()
+    try:
+        with registry.log(job_id).open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - _RECORD_BYTES))
+            lines = file.read().decode("utf-8", "replace").splitlines()
+    except FileNotFoundError:
+        return ()
     return tuple(one for line in lines[-RECORD_LINES:] if (one := _record_line(line)) is not None)
 
 

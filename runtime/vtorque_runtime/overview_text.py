@@ -8,7 +8,7 @@ from vtorque_runtime.cpulist import list_text
 from vtorque_runtime.overview import Detail, Job
 from vtorque_runtime.status import FAILED, READY, REGISTERED
 
-_HEAD = ("JOB", "USER", "PHASE", "VMS", "CPUS", "MEMORY", "CPU TIME", "PEAK", "SINCE")
+_HEAD = ("JOB", "USER", "PHASE", "VMS", "CPUS", "MEMORY", "CPU TIME", "PEAK", "SINCE (UTC)")
 _COLOURS = {"good": "\x1b[32m", "bad": "\x1b[31m", "": ""}
 _PLAIN = "\x1b[0m"
 
@@ -56,9 +56,10 @@ def details(found: Detail) -> str:
 
 
 def _row(job: Job) -> tuple[str, ...]:
-    used = (f"{job.usage.cpu_time_ns // 10**9} s", _mib(job.usage.peak_memory_bytes)) if job.usage else ("-", "-")
-    held = (str(len(job.vms) or "-"), _cpus(job), _mib(job.memory_bytes))
-    return tuple(map(harmless, (job.job, job.user or "-", _phase(job), *held, *used, job.since)))
+    used = (f"{job.usage.cpu_time_ns // 10**9} s", _short(job.usage.peak_memory_bytes)) if job.usage else ("-", "-")
+    held = (str(len(job.vms) or "-"), _cpus(job), _short(job.memory_bytes))
+    since = job.since[5:16].replace("T", " ")
+    return tuple(map(harmless, (job.job, job.user or "-", _phase(job), *held, *used, since)))
 
 
 def _phase(job: Job) -> str:
@@ -89,6 +90,11 @@ def _mood(job: Job) -> str:
 
 def _cpus(job: Job) -> str:
     return "-" if job.cpus is None else list_text(job.cpus) or "none"
+
+
+def _short(size_bytes: int | None) -> str:
+    """A size for a column of few letters."""
+    return _mib(size_bytes) if size_bytes is None or size_bytes < 10 * 2**30 else f"{size_bytes >> 30} GiB"
 
 
 def _mib(size_bytes: int | None) -> str:

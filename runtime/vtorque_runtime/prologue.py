@@ -2,26 +2,22 @@
 
 import io
 import os
-import subprocess
 import uuid
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from vtorque_runtime import data_disks, forwarding, iocm, network, partition, shares, skvm
+from vtorque_runtime import disks, forwarding, iocm, network, partition, shares, skvm
 from vtorque_runtime.identity import Reserved
 from vtorque_runtime.images import store
 from vtorque_runtime.log import LOG
-from vtorque_runtime.recheck import domain_xml, guest_directory, overlay_and_seed, recheck, seed_files
+from vtorque_runtime.recheck import check_files, domain_xml, guest_directory, overlay_and_seed, recheck, seed_files
 from vtorque_runtime.shutdown_hooks import ShutdownHooks
 from vtorque_runtime.steps import DomainUndo, FilterUndo, NetworkUndo, TreeUndo
 from vtorque_runtime.sysfs import ROOT
 from vtorque_spec.fault import Fault
-from vtorque_spec.plan import Disk, Guest, Login, NodeBundle, NodePlan, TapNic
-
-_IMAGE_TOOL_LIMIT_S = 60
-_PATH = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
+from vtorque_spec.plan import Guest, Login, NodeBundle, NodePlan, TapNic
 
 
 class Creator(Protocol):
@@ -49,7 +45,8 @@ def apply(
     VT0912, VT0914, VT0920, VT0922, and `journal.BuriedError`.
     """
     plan, journal, directory = bundle.plan, reserved.spool.journal, reserved.spool.path
-    recheck(bundle, reserved.context)
+    recheck(plan, reserved.context, reserved.site)
+    check_files(bundle)
     if plan.io.cores and plan.io.mode == "skvm":
         skvm.check(plan, reserved.context)
     store.verify(plan.image)
@@ -107,42 +104,18 @@ def _make_storage(bundle: NodeBundle, guest: Guest) -> None:
     directory.mkdir(mode=0o700)
     directory.chmod(0o711 if bundle.plan.lane == "system" else 0o700)  # QEMU, another user, passes through
     overlay, seed = overlay_and_seed(guest)
-    _make_overlay(overlay, guest.root_disk_bytes)
+    disks.make_overlay(overlay, guest.root_disk_bytes)
     # libvirt gives the kernel and the initrd to QEMU's user: the guest has its own, the image's stay root's.
     _put(guest.machine.kernel, Path(bundle.plan.image.kernel).read_bytes())
     _put(guest.machine.initrd, Path(bundle.plan.image.initrd).read_bytes())
     _put(seed.file, seed_image(seed_files(bundle, guest)))
     for disk, wanted in zip(guest.machine.disks[2:], guest.disks, strict=True):
-        data_disks.make(Path(disk.file), wanted, guest.login)
+        disks.make(Path(disk.file), wanted, guest.login)
 
 
 def _put(path: str, content: bytes) -> None:
     with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600), "wb") as file:
         file.write(content)
-
-
-def _make_overlay(overlay: Disk, size_bytes: int) -> None:
-    """A thin copy-on-write file: its time does not depend on the image's size."""
-    base = ["-b", overlay.backing or "", "-F", overlay.backing_format or ""]
-    argv = ["qemu-img", "create", "-q", "-f", overlay.format, *base, overlay.file, str(size_bytes)]
-    try:
-        done = subprocess.run(
-            argv,
-            env=_PATH,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=_IMAGE_TOOL_LIMIT_S,
-            umask=0o077,
-            check=False,
-            encoding="utf-8",
-            errors="replace",
-        )
-    except FileNotFoundError:
-        raise Fault("VT0905", "this host has no qemu-img", help="apt install qemu-utils") from None
-    except subprocess.TimeoutExpired:
-        raise Fault("VT0914", f"qemu-img took more than {_IMAGE_TOOL_LIMIT_S} s to make an empty overlay") from None
-    if done.returncode:
-        raise Fault("VT0914", "qemu-img could not make the root disk's overlay", detail=done.stderr.strip())
 
 
 def seed_image(files: dict[str, str]) -> bytes:

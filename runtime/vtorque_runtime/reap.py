@@ -18,7 +18,8 @@ from vtorque_spec.fault import Fault
 
 APART_S = 60
 _LOG_KEPT_S = 30 * 24 * 3600
-_ENDED_KEPT_S = 7 * 24 * 3600
+_ENDED_KEPT_S = 3600
+"""Longer than any hook lives, and no more: a server whose database was lost gives the same ids again."""
 _HOOKS_LOG_BYTES = 16 * 1024**2
 
 
@@ -30,11 +31,14 @@ def reap(registry: Registry, connect: Connect = connect_libvirt) -> tuple[list[s
             done.append(f"{held.job_id}: {_reap(registry, held, connect)}")
         except Fault as fault:
             faults.append(fault)
-        except OSError as error:  # a disk that is full, or read only: the next job may have another trouble
-            faults.append(Fault("VT0911", f"job {held.job_id} could not be looked after: {error}"))
+        except Exception as error:  # a disk that is full, or whatever it is: the next job may have another trouble
+            faults.append(Fault("VT0911", f"job {held.job_id} could not be looked after: {error!r}"))
     faults += registry.damaged()
-    done += [f"{name}: never registered; removed" for name in registry.remove_unfinished()]
-    _forget(registry)
+    try:
+        done += [f"{name}: never registered; removed" for name in registry.remove_unfinished()]
+        _forget(registry)
+    except OSError as error:
+        faults.append(Fault("VT0911", f"what is old could not be removed: {error}", help="is a disk read only?"))
     return done, faults
 
 

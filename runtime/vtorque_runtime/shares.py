@@ -21,7 +21,7 @@ from vtorque_spec.plan import Filesystem, NodeContext, NodePlan, OfferedMount, s
 
 _LINKS_LIMIT = 40
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
-_MS_REMOUNT, _MS_BIND = 0x20, 0x1000
+_MS_REMOUNT, _MS_BIND, _MS_PRIVATE = 0x20, 0x1000, 1 << 18
 _MNT_DETACH, _UMOUNT_NOFOLLOW = 0x2, 0x8
 _KEPT = os.ST_RDONLY | os.ST_NOEXEC | os.ST_NOATIME | os.ST_NODIRATIME
 """What a mount says of itself and the bind must say again. These have the same numbers in statvfs(3) and mount(2)."""
@@ -117,7 +117,7 @@ def find(path: str, uid: int) -> Source:
         return Source(here, os.fstatvfs(here).f_flag)
     except OSError as error:
         os.close(here)
-        _refuse(path, f"{walked}: {(error.strerror or '').lower()}")
+        _refuse(path, f"{walked / name}: {(error.strerror or '').lower()}")
     except Fault:
         os.close(here)
         raise
@@ -163,6 +163,7 @@ def bind(source: Source, path: Path, *, read_only: bool, by_qemu: bool = False) 
     path.mkdir(mode=0o700)
     flags = source.flags & _KEPT | os.ST_NOSUID | os.ST_NODEV | (os.ST_RDONLY if read_only else 0)
     _mount(f"/proc/self/fd/{source.descriptor}", path, _MS_BIND)
+    _mount(None, path, _MS_PRIVATE)  # what is mounted below the source later is not shared, nor unmounted with the bind
     _mount(None, path, _MS_BIND | _MS_REMOUNT | flags)
     if str(path) not in (line.split()[4] for line in _INIT.read_text("utf-8", "replace").splitlines()):
         hint = "start it outside of the batch system's own mount namespace (systemd: PrivateTmp=no, ProtectSystem=no)"
@@ -175,8 +176,7 @@ def unbind(spool: Path, undo: ShareUndo) -> list[str]:
     path = directory / undo.name
     if PurePosixPath(undo.name).name != undo.name or undo.name in ("", ".", ".."):
         raise ValueError(f"not the name of a share: {undo.name!r}")
-    while _unmounted(path):
-        pass
+    unmount(path)
     for empty in (path, directory):  # never a tree: were it still mounted, this were the user's directory
         try:
             empty.rmdir()
@@ -185,6 +185,12 @@ def unbind(spool: Path, undo: ShareUndo) -> list[str]:
         except OSError:
             break
     return [f"mount {path}"] if os.path.lexists(path) else []
+
+
+def unmount(path: Path) -> None:
+    """Take off all that is mounted at the path; the way there must be free of links of a user's. Raises OSError."""
+    while _unmounted(path):
+        pass
 
 
 def _mount(source: str | None, path: Path, flags: int) -> None:

@@ -38,15 +38,22 @@ class Agents(Protocol):
 def run(uuids: Iterable[str], agents: Agents, limit_s: float = LIMIT_S) -> None:
     """Run the hooks and wait for them; what becomes of each is in the log. Raises Fault VT0902."""
     until = time.monotonic() + limit_s
-    running = {uuid: pid for uuid in uuids if (pid := _started(uuid, agents)) is not None}
+    running, late = {}, []
+    for uuid in uuids:
+        if time.monotonic() > until:
+            late.append(uuid)
+        elif (pid := _started(uuid, agents)) is not None:
+            running[uuid] = pid
     while running and time.monotonic() < until:
         time.sleep(_TICK_S)
         for uuid, pid in list(running.items()):
+            if time.monotonic() > until:
+                break
             answer = _ask(agents, uuid, "guest-exec-status", pid=pid)
             if answer is None or answer.get("exited"):
                 del running[uuid]
                 _tell(uuid, answer or {})
-    for uuid in running:
+    for uuid in (*running, *late):
         LOG.error("the shutdown hook in domain %s was not done after %d s", uuid, limit_s)
 
 

@@ -3,8 +3,10 @@
 An undo must succeed when its act never began, was half done, or was undone before.
 """
 
+import errno
+import itertools
 import os
-import shutil
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +19,6 @@ from vtorque_runtime.partition import PartitionUndo
 from vtorque_runtime.shares import ShareUndo
 from vtorque_runtime.shutdown_hooks import ShutdownHooks
 from vtorque_spec.canonical import from_data
-from vtorque_spec.fault import Fault
 
 
 class Destroyer(Protocol):
@@ -105,7 +106,7 @@ def undo_all(records: list[dict[str, Any]], spool: Path, connect: Connect) -> li
             undo = from_data(Undo, record)
             assert isinstance(undo, Undo)  # noqa: S101 - from_data returns what it was asked for; mypy can't see it
             left += _undo(undo, spool, connect)
-        except (Fault, OSError, ValueError) as error:
+        except Exception as error:  # whatever it is, the others are undone
             left.append(f"{record}: {error}")
     return left
 
@@ -143,14 +144,15 @@ def _undo(undo: Undo, spool: Path, connect: Connect) -> list[str]:
 def remove_entry(directory: Path, name: str) -> None:
     """Remove `name` below the directory, following no symbolic link; nothing happens when it is not there.
 
-    Raises ValueError for a name with a slash, OSError for what cannot be removed.
+    However deep its owner has nested it, and whatever they have mounted in it. Raises ValueError for a name with a
+    slash, OSError for what cannot be removed.
     """
     if name in ("", ".", "..") or "/" in name:
         raise ValueError(f"not the name of a directory entry: {name!r}")
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
-        _take_back(descriptor, name)
-        shutil.rmtree(name, dir_fd=descriptor)
+        _unmount(descriptor, name)
+        _remove_tree(descriptor, name)
     except NotADirectoryError:
         os.unlink(name, dir_fd=descriptor)
     except FileNotFoundError:
@@ -159,11 +161,59 @@ def remove_entry(directory: Path, name: str) -> None:
         os.close(descriptor)
 
 
-def _take_back(descriptor: int, name: str) -> None:
-    """Make the directory ours alone, so that its former owner can't add entries while it is removed."""
-    entry = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=descriptor)
+def _remove_tree(holder: int, name: str) -> None:
+    """Directories that lie deeper come up to the top before they are emptied: two are open at a time, at any depth."""
+    top = _taken_back(holder, name)
+    try:
+        left, risen = _emptied(top), f".{secrets.token_hex(8)}-"
+        for number in itertools.count():
+            if not left:
+                break
+            inner = _taken_back(top, own := left.pop())
+            try:
+                for place, below in enumerate(_emptied(inner)):
+                    os.rename(below, new := f"{risen}{number}-{place}", src_dir_fd=inner, dst_dir_fd=top)
+                    left.append(new)
+            finally:
+                os.close(inner)
+            os.rmdir(own, dir_fd=top)
+    finally:
+        os.close(top)
+    os.rmdir(name, dir_fd=holder)
+
+
+def _taken_back(holder: int, name: str) -> int:
+    """Open the directory and make it ours alone, so that its former owner can't add entries while it is removed."""
+    entry = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=holder)
     try:
         os.fchown(entry, os.geteuid(), os.getegid())
         os.fchmod(entry, 0o700)
-    finally:
+    except OSError:
         os.close(entry)
+        raise
+    return entry
+
+
+def _emptied(descriptor: int) -> list[str]:
+    """Remove what is no directory; return the names of those that are, with nothing mounted on them."""
+    directories = []
+    with os.scandir(descriptor) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                _unmount(descriptor, entry.name)
+                directories.append(entry.name)
+                continue
+            try:
+                os.unlink(entry.name, dir_fd=descriptor)
+            except OSError as error:
+                if error.errno != errno.EBUSY:
+                    raise
+                _unmount(descriptor, entry.name)
+                os.unlink(entry.name, dir_fd=descriptor)
+    return directories
+
+
+def _unmount(holder: int, name: str) -> None:
+    """A user may mount on a directory or a file of theirs (fusermount3(1)), and root is not let into that."""
+    if os.geteuid() == 0:
+        shares.unmount(Path(f"/proc/self/fd/{holder}/{name}"))

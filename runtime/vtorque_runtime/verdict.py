@@ -9,15 +9,14 @@ import errno
 from dataclasses import dataclass
 from typing import Literal
 
+from vtorque_runtime.confined import RefusedError
 from vtorque_runtime.console import harmless
-from vtorque_runtime.planner import RefusedError
 from vtorque_spec.fault import Fault
 from vtorque_spec.plan.answer import ToldFinding
 
 Kind = Literal["user", "site", "node", "transient"]
 """Whose fault: the job's, the site's files', this node's; or one that may be over when the job is submitted again."""
 
-HOOK_EXIT_CODE = 0
 BODY_EXIT_CODES: dict[Kind, int] = {"user": 78, "site": 78, "node": 75, "transient": 75}
 """EX_CONFIG: the same job would end the same way. EX_TEMPFAIL: it may run elsewhere, or later (sysexits.h)."""
 OFFLINE: frozenset[Kind] = frozenset({"node"})
@@ -26,7 +25,8 @@ OFFLINE: frozenset[Kind] = frozenset({"node"})
 _SITE = frozenset({"VT0501", "VT0502", "VT0503", "VT0504", "VT0505", "VT0704", "VT0926", "VT0935", "VT0938"})
 _NODE = frozenset({"VT0902", "VT0905", "VT0907", "VT0911", "VT0937", "VT0944"})
 """What no job can cause: a user whose job could would take nodes away from everybody."""
-_BROKEN = frozenset({errno.EIO, errno.ENOSPC, errno.EROFS})
+_BROKEN = frozenset({errno.EIO, errno.EROFS})
+"""A full disk is not among them: what guests write, and what their owner does on the node, may fill one."""
 _TRANSIENT = frozenset(
     {"VT0903", "VT0904", "VT0908", "VT0913", "VT0914", "VT0916", "VT0917", "VT0920", "VT0930", "VT0943"}
 )

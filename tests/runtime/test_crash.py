@@ -159,7 +159,8 @@ def test_an_image_that_changed_is_not_booted(tmp_path: Path) -> None:
 
 def test_cloud_init_finds_the_seed(tmp_path: Path) -> None:
     """Read back by another program than the one that wrote it."""
-    image = prologue.seed_image({"user-data": "#cloud-config\nä\n", "meta-data": "", "network-config": "x: 1\n"})
+    files = {"user-data": "#cloud-config\nä\n", "meta-data": "", "network-config": "x: 1\n", "ssh_config": "Host a\n"}
+    image = prologue.seed_image(files)
     (tmp_path / "seed.iso").write_bytes(image)
     label = subprocess.run(
         ["blkid", "-o", "value", "-s", "LABEL", tmp_path / "seed.iso"], capture_output=True, check=True
@@ -168,4 +169,4 @@ def test_cloud_init_finds_the_seed(tmp_path: Path) -> None:
     command = ["xorriso", "-osirrox", "on", "-indev", tmp_path / "seed.iso", "-extract", "/", tmp_path / "out"]
     subprocess.run(command, capture_output=True, check=True)
     found = {path.name: path.read_text() for path in (tmp_path / "out").iterdir()}
-    assert found == {"user-data": "#cloud-config\nä\n", "meta-data": "", "network-config": "x: 1\n"}
+    assert found == files

@@ -38,14 +38,14 @@ def test_the_cluster_key(node: Node) -> None:
 
 
 def test_images(node: Node) -> None:
-    said = replace(SITE, images=(SaidImage("tiny", None), SaidImage("other", None)))
+    said = replace(SITE, images=(SaidImage("tiny", None, "console=ttyS0"), SaidImage("other", None, "console=ttyS0")))
     assert [one[:14] for one in told(files.images, node, said)] == ["error VT0502 t"] * 2
     (image,) = image_store(node.store)
     assert found(files.images, node, said).startswith("error VT0502 the image `other` is not in")
-    assert told(files.images, node, replace(SITE, images=(SaidImage("tiny", image.sha256),))) == []
-    wrong = replace(SITE, images=(SaidImage("tiny", "0" * 64),))
+    assert told(files.images, node, replace(SITE, images=(SaidImage("tiny", image.sha256, "console=ttyS0"),))) == []
+    wrong = replace(SITE, images=(SaidImage("tiny", "0" * 64, "console=ttyS0"),))
     assert "has the digest" in found(files.images, node, wrong)
-    tiny = replace(SITE, images=(SaidImage("tiny", None),))
+    tiny = replace(SITE, images=(SaidImage("tiny", None, "console=ttyS0"),))
     disk = Path(image.disk)
     disk.chmod(0o644)
     disk.write_bytes(disk.read_bytes() + b"x")

@@ -1,8 +1,10 @@
 """What `vtorque-runtime doctor` finds of the machine, its programs and its networks."""
 
 import os
+import tempfile
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -32,6 +34,24 @@ def test_programs(node: Node) -> None:
     assert told(software.programs, node) == []
     (node.root / "usr/bin/setpriv").chmod(0o644)
     assert found(software.programs, node) == "error VT0905 this host has no setpriv"
+
+
+@pytest.mark.root
+def test_the_jobs_own_command(node: Node) -> None:
+    """It is there, and runs as whoever owns a job."""
+    if os.geteuid() != 0:
+        pytest.skip("a doctor is root")
+    with tempfile.TemporaryDirectory() as root:
+        Path(root).chmod(0o755)  # everybody's, as / is
+        node = replace(node, root=Path(root))
+        assert found(software.jobs_command, node).startswith("warning VT0948 the scripts of jobs call vtorque-runtime")
+        path = Path(root, "usr/local/bin/vtorque-runtime")
+        program(path, '#!/bin/sh\n[ "$(/usr/bin/id -u)" != 0 ]\n')
+        assert told(software.jobs_command, node) == []
+        for text, mode in (("#!/bin/sh\n", 0o700), ("#!/root/none/python3\n", 0o755), ("#!/bin/false\n", 0o755)):
+            path.write_text(text)
+            path.chmod(mode)
+            assert "an ordinary user cannot run" in found(software.jobs_command, node)
 
 
 def test_modules(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """A disk that is full or read only, files that are damaged, a clock that is set: no job leaks, and the others go on."""
 
+import errno
 import json
 import os
 import signal
@@ -13,16 +14,21 @@ from pathlib import Path
 import pytest
 
 from tests.runtime import fakes
-from tests.runtime.faulty_node import KEY, Node, made_node
+from tests.runtime.faulty_node import IRQ, IRQ_CPUS, KEY, Node, StandInHook, made_node
 from tests.runtime.test_faults import ready, says
-from vtorque_runtime import bring_up, handover, ledger, reap, status, supervise, teardown
-from vtorque_runtime.files import start_ticks
+from vtorque_runtime import begin, bring_up, forwarding, handover, irq, ledger, reap, status, supervise, teardown
+from vtorque_runtime.batch.contract import BatchJob
+from vtorque_runtime.files import boot_id, start_ticks
 from vtorque_runtime.journal import Journal
+from vtorque_runtime.partition import Usage
+from vtorque_runtime.signals import SignalledError, Signals
 from vtorque_runtime.steps import TreeUndo
+from vtorque_runtime.watch import Watches
 from vtorque_spec.canonical import from_json
 from vtorque_spec.fault import Fault
 
 pytestmark = pytest.mark.root
+REAL_WATCH = supervise._Supervisor._watch
 DAMAGES = (b"", b"{", b"[]", b'{"version":1}', b"\xff\x00\n", b"9" * 5000)
 
 
@@ -66,6 +72,37 @@ def _supervised(node: Node) -> int:
         return node.supervise()
     except OSError:
         return 1
+
+
+def test_a_disk_that_gets_full_costs_no_running_job(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be another job's guest that fills it."""
+    node.begin()
+    (held,) = node.registry.registrations()
+    job = from_json(BatchJob, node.registry.spool(KEY).batch.read_bytes())
+    looks = iter(range(3))
+
+    class Ticks(Signals):
+        def wait(self, seconds: float) -> None:
+            if next(looks, None) is None:
+                raise SignalledError(signal.SIGTERM)
+
+    class Stopped:
+        def stopped(self) -> bool:
+            return True
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with Ticks() as signals:
+        looking = supervise._Supervisor(node.registry, held, job, node.directory, signals)
+        stopped = partial(looking._stopped, Stopped())  # type: ignore[arg-type] # a stand-in
+        monkeypatch.setattr(status, "replace_file", full)
+        monkeypatch.setattr(supervise.partition, "usage", lambda *_: Usage(1, 1, exact=True))
+        with pytest.raises(SignalledError):
+            REAL_WATCH(looking, Watches((), signals), stopped, "vt_12")
+    assert looking.status.now.usage == Usage(1, 1, exact=True)
+    assert looking.status.now.suspended
+    node.end()
 
 
 def test_a_line_that_does_not_fit_is_not_acted_upon(tmp_path: Path) -> None:
@@ -220,6 +257,28 @@ def test_a_supervisor_with_a_damaged_job(node: Node) -> None:
     assert [finding.code for finding in now.verdict.findings] == ["VT0944"]
     node.end()
     assert node.left() == []
+
+
+def test_what_the_kernel_forgot_in_a_reboot_is_not_undone(node: Node) -> None:
+    """An admin, or a program that starts at boot, may have set it anew."""
+    ready(node)
+    job, affinity = node.registry.spool(KEY).registration, irq._affinity(IRQ, node.directory)
+    job.write_text(job.read_text().replace(boot_id(), "9" * 36))
+    moved = affinity.read_text()
+    assert (forwarding.SWITCH.read_text(), moved != IRQ_CPUS) == ("1\n", True)
+    node.end()
+    assert (forwarding.SWITCH.read_text(), affinity.read_text()) == ("1\n", moved)
+    forwarding.SWITCH.write_text("0\n")
+    affinity.write_text(IRQ_CPUS)
+    assert node.left() == []
+
+
+def test_a_machine_part_of_any_bytes_is_kept(node: Node) -> None:
+    """A variable of a hook's environment may hold what is no text."""
+    begin.begin(node.registry, "slurm", StandInHook(), "VT1.\udcff", str(node.directory))
+    assert node.in_child(node.supervise)[0] == 0
+    assert from_json(BatchJob, node.registry.spool(KEY).batch.read_bytes()).spec == "VT1.?"
+    node.end()
 
 
 # --- the clock ------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.runtime.faulty_node import KEY, Node, made_node
+from tests.runtime.faulty_node import KEY, Node, StandInHook, made_node
 from tests.runtime.test_faults import ready
 from vtorque_runtime import begin, epilogue, hook, reap, status, supervise, teardown
 from vtorque_runtime.batch.contract import BatchJob
@@ -33,7 +33,7 @@ told = {{
 }}
 supervise.detach()
 told["blocked afterwards"] = [int(number) for number in signal.pthread_sigmask(signal.SIG_BLOCK, ())]
-told["ignored afterwards"] = signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN
+told["ignored afterwards"] = [int(n) for n in (signal.SIGCHLD, signal.SIGPIPE) if signal.getsignal(n) == signal.SIG_IGN]
 (here / "told.new").write_text(json.dumps(told))
 (here / "told.new").rename(here / "told")
 open(here / "fifo").read()
@@ -76,11 +76,45 @@ def test_a_libvirt_that_hangs_does_not_hold_the_prologue(node: Node, monkeypatch
         node.begin("2")
     assert (node.directory / "hangs").exists()
     assert (node.start(), codes(node), node.supervisors) == ("1", ["VT0943"], [KEY])
+    before = status.read(node.registry.spool(KEY).state)
+    assert before is not None
+    assert before.verdict is None, "it is not the start before that failed: its accounting is still to be written"
     assert node.connect().domain_uuids() == there
     (node.directory / "fifo").write_text("on")  # as soon as libvirt is back
     until(lambda: node.left() == [])
     node.begin("3")
     assert node.start() == "3"
+
+
+def test_a_libvirt_that_hangs_does_not_hold_the_epilogue(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor does whatever a user left to be removed: it goes on when the hook's group was killed."""
+    ready(node)
+    monkeypatch.setattr(hook, "_registry", lambda: node.registry)
+    monkeypatch.setattr(hook, "_END_LIMIT_S", 0.3)
+
+    def hang(uri: str) -> object:
+        if not (node.directory / "hangs").exists():
+            (node.directory / "hangs").touch()
+            (node.directory / "fifo").read_text()
+        return node.connect(uri)
+
+    monkeypatch.setattr(teardown.end, "__defaults__", (hang,))
+    hook_pid = os.fork()
+    if hook_pid == 0:
+        try:
+            os.setpgid(0, 0)
+            hook._end(StandInHook())
+            (node.directory / "returned").touch()
+            os.kill(0, signal.SIGKILL)
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(hook_pid, 0)[1]) == -signal.SIGKILL
+    until((node.directory / "hangs").exists)
+    assert (node.directory / "returned").exists()
+    assert node.registry.ended(KEY) == "1"
+    assert node.connect().domain_uuids()
+    (node.directory / "fifo").write_text("on")
+    until(lambda: node.left() == [])
 
 
 def test_an_epilogue_that_takes_long_does_not_hold_the_prologue(node: Node) -> None:
@@ -97,6 +131,8 @@ def test_a_batch_system_that_does_not_answer_is_a_verdict(node: Node) -> None:
 
     node.begin(answer=silent)
     assert (codes(node), node.supervisors) == (["VT0930"], [])
+    (held,) = node.registry.registrations()
+    assert (held.batch_id, held.node) == ("12", "node"), "which reap can ask about"
     node.end()
     assert node.left() == []
 
@@ -147,7 +183,7 @@ def test_what_the_hook_starts_outlives_it(node: Node, monkeypatch: pytest.Monkey
         assert set(told["streams"].values()) == {"/dev/null"}
         assert set(told["streams"]) == {"0", "1", "2"}
         assert told["blocked"], "the test itself: the mask is handed down"
-        assert (told["blocked afterwards"], told["ignored afterwards"], told["cwd"]) == ([], False, "/")
+        assert (told["blocked afterwards"], told["ignored afterwards"], told["cwd"]) == ([], [signal.SIGPIPE], "/")
         assert set(told["environment"]) <= {"PATH", "SLURM_CONF", "LC_CTYPE"}
     finally:
         os.kill(told["pid"], signal.SIGKILL)

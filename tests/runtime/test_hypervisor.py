@@ -92,6 +92,27 @@ def test_a_daemon_that_is_restarted(hypervisor: Hypervisor, monkeypatch: pytest.
     found.close()
 
 
+@pytest.mark.parametrize("method", ["suspend", "resume"])
+def test_a_daemon_that_is_restarted_while_its_guests_are_to_stop(
+    hypervisor: Hypervisor, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    identity, now, error = str(uuid.uuid4()), [5.0], hypervisor._libvirt.libvirtError
+    hypervisor.create_domain(domain(identity))
+    found = Hypervisor(Gone(error), hypervisor.uri)
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    with monkeypatch.context() as away:
+        away.setattr(hypervisor._libvirt, "open", lambda _uri: Gone(error).lookupByUUIDString(""))
+        assert not getattr(found, method)(identity)
+        now[0] = 5.0 + RESTART_LIMIT_S
+        with pytest.raises(Fault, match="VT0902"):
+            getattr(found, method)(identity)
+    monkeypatch.setattr(hypervisor._libvirt, "open", lambda _uri: hypervisor._connection)
+    assert not getattr(found, method)(identity), "it connects anew"
+    for _ in range(2):
+        assert getattr(found, method)(identity)
+    assert found.domain_state(identity) == {"suspend": "paused", "resume": "running"}[method]
+
+
 @pytest.mark.parametrize("xml", ["", "<domain/>", "<domain type='test'><nonsense/></domain>"])
 def test_a_refusal_has_libvirts_words(hypervisor: Hypervisor, capfd: pytest.CaptureFixture[str], xml: str) -> None:
     with pytest.raises(Fault, match="VT0903") as caught:

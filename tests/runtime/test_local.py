@@ -9,7 +9,7 @@ import pytest
 from tests.runtime import fakes
 from tests.runtime.fakes import FileHypervisor
 from tests.runtime.test_boot import Ui, part
-from vtorque_runtime import boot, bring_up, epilogue, local, prologue
+from vtorque_runtime import boot, bring_up, disks, epilogue, local, prologue
 from vtorque_runtime.identity import Reserved
 from vtorque_runtime.journal import Journal
 from vtorque_spec.fault import Fault
@@ -101,7 +101,7 @@ def test_a_full_disk_is_a_fault(reserved: Reserved, tmp_path: Path, monkeypatch:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(prologue, "_make_overlay", full)
+    monkeypatch.setattr(disks, "make_overlay", full)
     with pytest.raises(Fault, match=r"VT0914.*No space left"):
         run(reserved)
     assert nothing_is_left(reserved, tmp_path)

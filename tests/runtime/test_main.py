@@ -110,6 +110,43 @@ def test_usage(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert "usage:" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("where", "code", "says"), [(">/dev/full", 1, "error[VT0914]"), (">&-", 0, "")])
+def test_output_that_nobody_takes(where: str, code: int, says: str) -> None:
+    """A full disk is told; a stream that the caller closed is no trouble."""
+    ended, said = _in_a_shell(f"doctor --help {where}")
+    assert (ended, said.startswith(says), "Traceback" in said, "Exception" in said) == (code, True, False, False), said
+
+
+def test_a_reader_that_has_gone() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, "doctor", "--help"], stdout=writer, stderr=-1, env=ENVIRONMENT
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
+@pytest.mark.parametrize("where", ["2>/dev/full", "2>&-", "2>&- >&- <&-"])
+@pytest.mark.parametrize("words", ["prologue slurm", "epilogue torque", "prologue openpbs execjob_begin"])
+def test_a_hook_ends_with_0_though_it_can_tell_nobody_why_it_failed(words: str, where: str) -> None:
+    assert _in_a_shell(f"{words} {where}") == (0, "")
+
+
+PROGRAM = (
+    "import sys, vtorque_runtime, vtorque_runtime.__main__\n"
+    "vtorque_runtime.SYSTEM_BASE = '/dev/null'\nsys.exit(vtorque_runtime.__main__.main())"
+)
+"""The command on a node whose record takes nothing."""
+ENVIRONMENT = {"PYTHONPATH": ":".join(sys.path)}
+
+
+def _in_a_shell(words: str) -> tuple[int, str]:
+    argv = ["bash", "-c", f'exec "$0" -c "$1" {words}', sys.executable, PROGRAM]
+    done = subprocess.run(argv, env=ENVIRONMENT, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    return done.returncode, done.stderr
+
+
 def test_nothing_heavy_is_imported_to_start() -> None:
     code = (
         "import sys\nimport vtorque_runtime.__main__, vtorque_runtime.reap, vtorque_runtime.local\n"

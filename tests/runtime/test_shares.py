@@ -100,7 +100,7 @@ def test_a_place_that_a_user_can_change_is_refused(srv: Path) -> None:
 def test_what_is_no_directory_is_refused(srv: Path) -> None:
     (srv / "file").write_text("x")
     refused(srv / "file", "not a directory")
-    refused(srv / "nothing", "no such file")
+    refused(srv / "nothing", f"{srv}/nothing: no such file")
     refused("/", "all of the node")
     (srv / "loop").symlink_to("loop")
     refused(srv / "loop", "too many links")
@@ -189,6 +189,17 @@ def test_undoing_takes_nothing_of_the_users(srv: Path, spool: Path) -> None:
     (path / "someone's").touch()
     assert shares.unbind(spool, undo) == [f"mount {path}"]
     assert (path / "someone's").exists()
+
+
+def test_what_is_mounted_below_later_is_neither_shared_nor_unmounted(srv: Path, spool: Path) -> None:
+    """By an automounter, say: mounts of systemd's machines are shared ones (mount_namespaces(7))."""
+    subprocess.run(["mount", "--make-shared", srv], check=True)
+    own = directory(directory(srv / "data") / "own")
+    with bound(srv / "data", spool) as path:
+        subprocess.run(["mount", "-t", "tmpfs", "none", own], check=True)
+        (own / "file").touch()
+        assert list((path / "own").iterdir()) == []
+    assert (own / "file").exists()
 
 
 def test_a_bind_that_libvirt_would_not_see_is_refused(

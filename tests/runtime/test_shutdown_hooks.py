@@ -3,6 +3,7 @@
 import base64
 import json
 import logging
+import time
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,22 @@ def test_all_run_at_the_same_time_and_are_waited_for(caplog: pytest.LogCaptureFi
 def test_a_hook_that_does_not_end_is_left(caplog: pytest.LogCaptureFixture) -> None:
     shutdown_hooks.run(["a"], Agents(a=[returned(pid=7), returned(exited=False)]), limit_s=0.1)
     assert "was not done after" in caplog.text
+
+
+def test_guests_without_an_answer_take_no_more_time_together(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each costs the whole wait for an agent, and an epilogue has a limit."""
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+
+    class Deaf(Agents):
+        def ask_agent(self, uuid: str, request: str, limit_s: int) -> None:
+            now[0] += limit_s
+
+    shutdown_hooks.run([str(number) for number in range(64)], Deaf())
+    assert now[0] <= shutdown_hooks.LIMIT_S + 2 * shutdown_hooks._AGENT_LIMIT_S
+    assert "domain 63 was not done after" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Whose fault it is: what a job or a broken child could bring about takes no node out of service."""
 
+import errno
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,7 +9,7 @@ import pytest
 
 from tests.runtime import fakes
 from tests.runtime.well_node import SITE
-from vtorque_runtime.planner import RefusedError
+from vtorque_runtime.confined import RefusedError
 from vtorque_runtime.supervise import check_kvm
 from vtorque_runtime.verdict import OFFLINE, of_error
 from vtorque_spec.fault import Fault
@@ -20,6 +22,14 @@ NO_KVM = RefusedError([ToldFinding("VT0907", "error", "no KVM", None, None)])
 def test_no_finding_of_the_child_is_a_fault_of_the_node(code: str) -> None:
     refused = RefusedError([ToldFinding(code, "error", "so it says", None, None)])
     assert of_error(refused, "planning").kind not in OFFLINE
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"), [(errno.ENOSPC, "transient"), (errno.EDQUOT, "transient"), (errno.EIO, "node")]
+)
+def test_a_full_disk_is_not_proven_to_be_the_nodes_fault(number: int, kind: str) -> None:
+    """A guest that writes fills the disk below its overlay."""
+    assert of_error(OSError(number, os.strerror(number)), "staging").kind == kind
 
 
 @pytest.mark.parametrize(

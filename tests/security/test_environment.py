@@ -87,12 +87,14 @@ def test_openpbss_hook_hands_on_no_variable(tmp_path: Path, monkeypatch: pytest.
 def test_a_hooks_python_takes_no_module_of_the_users(tmp_path: Path) -> None:
     """The real runtime, started by the real shim."""
     install("torque", tmp_path, "prologue")
-    runtime = f"#!{sys.executable}\nimport sys\nfrom vtorque_runtime.__main__ import main\nsys.exit(main())\n"
+    base = f"import vtorque_runtime\nvtorque_runtime.SYSTEM_BASE = {str(tmp_path / 'base')!r}\n"
+    runtime = f"#!{sys.executable}\nimport sys\n{base}from vtorque_runtime.__main__ import main\nsys.exit(main())\n"
     install_runtime(tmp_path, runtime)
     given = {**hostile(tmp_path), "PATH": "/bin:/usr/bin", "BEOWULF_JOB_MAP": "VT1.x"}
     done = subprocess.run([tmp_path / "prologue", *["../x"] * 7], env=given, check=True, cwd=tmp_path / "evil")
     assert done.returncode == 0
     assert not (tmp_path / "broke-in").exists()
+    assert "VT0912" in (tmp_path / "base/log/hooks.jsonl").read_text(), "the runtime did not come to run"
 
 
 def test_a_supervisor_starts_with_nothing_of_the_hooks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,7 +119,7 @@ def test_a_supervisor_starts_with_nothing_of_the_hooks(tmp_path: Path, monkeypat
     assert directory == "/"
     assert str(writer) not in descriptors.split()
     found = {name: text for name, _, text in (line.partition("=") for line in lines) if name not in SHELL}
-    assert found == {"PATH": begin._PATH, "SLURM_CONF": "/conf"}
+    assert found == {"PATH": begin.PATH, "SLURM_CONF": "/conf"}
 
 
 @pytest.mark.root

@@ -1,5 +1,6 @@
 """A spec that broke into root's confined child: whatever that does or answers is a verdict, and nothing is made."""
 
+import json
 import re
 import sys
 from functools import partial
@@ -7,19 +8,21 @@ from functools import partial
 import pytest
 
 from tests.security.world import World, steps_of
-from vtorque_runtime import planner, supervise
+from vtorque_runtime import confined, planner, supervise
 from vtorque_runtime.confine import Limits
 from vtorque_runtime.status import READY
+from vtorque_spec.canonical import canonical_json
 
 PROGRAM = """\
 #!{python} -I
-# Started as `-I -m vtorque_spec.node SITE NODE UID GID`, in place of Python.
+# Started as `-I -m vtorque_spec.node SITE NODE UID GID`, in place of Python. The compilers are Python's as ever.
 import json, os, signal, socket, sys, time
+if sys.argv[3] != "vtorque_spec.node":
+    os.execv({python!r}, [{python!r}, *sys.argv[1:]])
 from dataclasses import replace
-from vtorque_compilers.domain import compile_domain
 from vtorque_spec.fault import Fault
 from vtorque_spec.node import __main__ as child
-from vtorque_spec.plan import Filesystem, Group, ImageFiles, NodeBundle
+from vtorque_spec.plan import DataDisk, Disk, Filesystem, Group, ImageFiles
 from vtorque_spec.plan.answer import Needs
 
 honest = child.plan
@@ -68,19 +71,14 @@ def login(plan, **changes):
     changed = replace(plan.login, **changes)
     return replace(plan, login=changed, guests=tuple(replace(one, login=changed) for one in plan.guests))
 
-def xml(bundle, old, new):
-    changed = tuple(replace(one, text=one.text.replace(old, new)) for one in bundle.files)
-    assert changed != bundle.files
-    return replace(bundle, files=changed)
+def guests(plan, **changes):
+    return replace(plan, guests=tuple(replace(one, **changes) for one in plan.guests))
+
+def setup(plan, **changes):
+    return guests(plan, setup=replace(plan.guests[0].setup, **changes))
 
 def lie(plan):
     return {lie}
-
-def bundle(found):
-    plan = lie(found.plan)
-    files = [compile_domain(guest) for guest in plan.guests]
-    files += [one for one in found.files if not one.path.endswith("domain.xml")]
-    return replace(found, plan=plan, files=tuple(files))
 
 def broken(found):
     {broken}
@@ -88,7 +86,7 @@ def broken(found):
 
 def plan(*arguments):
     found = honest(*arguments)
-    return broken(found if isinstance(found, Needs) or found is None else bundle(found))
+    return broken(found if isinstance(found, Needs) or found is None else lie(found))
 
 child.plan = plan
 {first}
@@ -143,9 +141,23 @@ LIES = {
     "a share that nobody offers": "machine(plan, filesystems=(Filesystem('nfs', 'nas:/x', '', '', '/x', True, ()),))",
     "an image of the user's": "replace(plan, image=replace(plan.image, disk=plan.login.home + '/root.qcow2'))",
     "an image of no store": "replace(plan, image=ImageFiles('x', 'x', '/x', 'raw', '/x', '/x'))",
+    "another image of the node's": "replace(plan, image=replace(plan.image, name='other'))",
+    "another command line of the kernel": "machine(plan, cmdline='console=ttyS0 init=/bin/sh')",
+    "a program that the guest's root runs at boot": "setup(plan, boot='#!/bin/sh\\nid')",
+    "a program that the guest's root runs at the end": "setup(plan, shutdown='#!/bin/sh\\nid')",
+    "an option in place of a package": "setup(plan, packages=('-oDPkg::Pre-Invoke::=id',))",
+    "packages from elsewhere": "setup(plan, apt_sources='Types: deb')",
+    "updates that the site does not install": "setup(plan, updates='security')",
+    "a mount over the guest's own": "shares(plan, 1, target='/etc/ssh')",
+    "a mount at a place of two lines": "shares(plan, 1, target='/data\\n/etc')",
     "another base of the root disk": "disk(plan, 0, backing='/etc/shadow', backing_format='raw')",
     "a root disk of the host's": "disk(plan, 0, file='/dev/sda', format='raw', backing=None, backing_format=None)",
     "a root disk of another job's": "disk(plan, 0, file=plan.spool.replace('12.node', '13.node') + '/vm0/root.qcow2')",
+    "a disk over the guest's own": "guests(machine(plan, disks=(*plan.guests[0].machine.disks, Disk('vdc', "
+    "plan.spool + '/vm0/vdc.raw', 'raw', False, None, None, None, None))), disks=(DataDisk('x', 'vdc', 1, '/usr'),))",
+    "another name of the domain": "machine(plan, name='vt-13.node-0')",
+    "locked memory": "machine(plan, memory=replace(plan.guests[0].machine.memory, locked=True))",
+    "another manager of the I/O cores": "replace(plan, io=replace(plan.io, mode='skvm'))",
     "a disk more": "machine(plan, disks=(*plan.guests[0].machine.disks, plan.guests[0].machine.disks[0]))",
     "a kernel of the user's": "machine(plan, kernel=plan.login.home + '/vmlinuz')",
     "a console in another's home": "machine(plan, console_log='{other.home}/console')",
@@ -186,28 +198,6 @@ def test_a_plan_that_lies_is_refused(world: World, monkeypatch: pytest.MonkeyPat
     assert verdict_of(world, monkeypatch)[0] == "VT0912"
 
 
-XML = {
-    "an argument of QEMU's": ("<devices>", "<qemu:commandline xmlns:qemu='x'/><devices>"),
-    "another user's label": (
-        "<devices>",
-        "<seclabel type='static' model='dac'><label>+0:+0</label></seclabel><devices>",
-    ),
-    "a device of the host's": ("<devices>", "<devices><hostdev mode='subsystem' type='usb'/>"),
-    "a file of the host's": ("/vm0/root.qcow2", "/vm0/../../../../etc/shadow"),
-    "a display that listens": ("<devices>", "<devices><graphics type='vnc' listen='0.0.0.0'/>"),
-    "an entity": ("<domain", "<!DOCTYPE domain [<!ENTITY x SYSTEM 'file:///etc/shadow'>]><domain"),
-}
-
-
-@pytest.mark.root
-@pytest.mark.parametrize("change", XML)
-def test_a_domain_that_lies_is_refused(world: World, monkeypatch: pytest.MonkeyPatch, change: str) -> None:
-    """The plan is honest, the file that libvirt would be given is not."""
-    old, new = XML[change]
-    infect(world, monkeypatch, broken=f"if isinstance(found, NodeBundle): return xml(found, {old!r}, {new!r})")
-    assert verdict_of(world, monkeypatch)[0] == "VT0912"
-
-
 WAYS = {
     "crashes": ("os.kill(os.getpid(), signal.SIGSEGV)", "ended by signal"),
     "ends": ("os._exit(0)", "ended with exit code 0"),
@@ -235,6 +225,24 @@ def test_a_child_that_misbehaves_is_a_verdict(world: World, monkeypatch: pytest.
     assert re.search(words, message)
 
 
+@pytest.mark.root
+def test_the_guests_files_are_made_by_a_child_that_saw_no_byte_of_the_users(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is asked after the other one has gone, and what it is asked is root's own or rechecked."""
+    asked: list[str] = []
+    whole = confined.Confined.ask
+    monkeypatch.setattr(
+        confined.Confined, "ask", lambda self, said: (asked.append(canonical_json(said)), whole(self, said))[1]
+    )
+    spec = world.machine_part()
+    assert world.run(world.user, spec).phase == READY
+    *others, last = asked
+    assert all(spec in one for one in others)
+    assert json.loads(last).keys() == {"guests", "vms"}
+    assert spec not in last
+
+
 NOT_CONFINED = {
     "stays root": "None",
     "can become root again": "(os.setgroups([]), os.setresgid(gid, gid, gid), os.setresuid(uid, uid, 0))",
@@ -247,7 +255,7 @@ NOT_CONFINED = {
 @pytest.mark.parametrize("how", NOT_CONFINED)
 def test_a_child_that_is_not_confined_is_asked_nothing(world: World, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
     infect(
-        world, monkeypatch, broken="raise SystemExit(9)", first=f"child._become = lambda uid, gid: {NOT_CONFINED[how]}"
+        world, monkeypatch, broken="raise SystemExit(9)", first=f"child.become = lambda uid, gid: {NOT_CONFINED[how]}"
     )
     code, message = verdict_of(world, monkeypatch)
     assert (code, "is not confined" in message) == ("VT0914", True)

@@ -13,18 +13,18 @@ import pytest
 
 from tests.security.world import UsersHook, World, steps_of
 from vtorque_runtime import body, identity, log, verdict
+from vtorque_runtime.confined import RefusedError
 from vtorque_runtime.console import Console
 from vtorque_runtime.identity import Reserved
 from vtorque_runtime.images import store
 from vtorque_runtime.keys import read_cluster_keys
 from vtorque_runtime.log import LOG
-from vtorque_runtime.planner import Planner, RefusedError
+from vtorque_runtime.planner import Planner, offered
 from vtorque_runtime.recheck import recheck
-from vtorque_runtime.supervise import offered
 from vtorque_spec.canonical import canonical_json
 from vtorque_spec.carrier import MachinePart, decode_machine_part
 from vtorque_spec.fault import Fault
-from vtorque_spec.plan import NodeBundle
+from vtorque_spec.plan import NodePlan
 from vtorque_spec.plan.answer import Question, ToldFinding
 
 EVERYTHING = """\
@@ -119,26 +119,24 @@ def test_each_text_of_a_job(world: World) -> None:
     told: list[ToldFinding] = []
     with Planner("node", world.site) as planner:
         context = reserved_for(world, planner).context
-        honest = planner.bundle(Question(encode(part), world.user.name, (), None, context))
-        recheck(honest, context)
+        honest = planner.plan(Question(encode(part), world.user.name, (), None, context))
+        recheck(honest, context, planner.site)
         for path, text in tried:
             spec = encode(dataclasses.replace(part, job=changed(part.job, path, text)))
             try:
-                bundle = planner.bundle(Question(spec, world.user.name, (), None, context))
+                plan = planner.plan(Question(spec, world.user.name, (), None, context))
             except RefusedError as refused:
                 told += refused.findings
             else:
                 accepted.add(path)
-                assert same_but_for_the_digest(bundle, honest), (path, text)
+                assert same_but_for_the_digest(plan, honest), (path, text)
     assert all(printable(one.message, one.help, one.detail) for one in told)
     assert accepted <= FOR_THE_BATCH_SYSTEM
 
 
-def same_but_for_the_digest(bundle: NodeBundle, honest: NodeBundle) -> bool:
-    plan = dataclasses.replace(
-        bundle.plan, job_plan_digest=honest.plan.job_plan_digest, notes=honest.plan.notes, reasons=honest.plan.reasons
-    )
-    return (plan, bundle.files) == (honest.plan, honest.files) and printable(*bundle.plan.notes, *bundle.plan.reasons)
+def same_but_for_the_digest(plan: NodePlan, honest: NodePlan) -> bool:
+    same = dataclasses.replace(plan, job_plan_digest=honest.job_plan_digest, notes=honest.notes, reasons=honest.reasons)
+    return same == honest and printable(*plan.notes, *plan.reasons)
 
 
 @pytest.mark.root

@@ -4,7 +4,7 @@ import os
 import signal
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +15,12 @@ from tests.boots import OTHER_USER
 from tests.runtime.faulty_node import Node, made_node
 from tests.security.users import User
 from vtorque_runtime import begin, planner, status, supervise, teardown
-from vtorque_runtime.attached import Attached
 from vtorque_runtime.batch.contract import BatchJob, Share
 from vtorque_runtime.images import store
 from vtorque_runtime.journal import Journal
 from vtorque_runtime.spool import Spool
 from vtorque_runtime.status import Status
+from vtorque_runtime.watch import Watch
 from vtorque_spec.diagnostics import Report
 from vtorque_spec.document import load
 from vtorque_spec.driver import check_document, machine_part, open_site
@@ -66,6 +66,9 @@ class UsersHook:
 
     def carried(self) -> str | None:
         return None
+
+    def names(self) -> tuple[str, str]:
+        return self.number, "node"
 
     def key(self) -> str:
         return f"{self.number}.node"
@@ -143,13 +146,13 @@ class World:
             os.waitpid(child, 0)
 
 
-def _until_signalled(self: supervise._Supervisor, _watches: object, attached: Attached, _part: str) -> None:
+def _until_signalled(
+    self: supervise._Supervisor, _watches: object, stopped: Callable[[Sequence[Watch]], bool], _part: str
+) -> None:
     while True:
         self.signals.wait(0.05)
         self.signals.check()
-        suspended = attached.stopped()
-        if suspended != self.status.now.suspended:
-            self.status.publish(suspended=suspended)
+        stopped(())
 
 
 def steps_of(monkeypatch: pytest.MonkeyPatch) -> list[object]:

@@ -1,4 +1,4 @@
-"""`prologue`, `epilogue` and `supervise`: what the batch system's hooks start."""
+"""`prologue`, `epilogue`, `supervise` and `refused`: what the batch system's hooks start."""
 
 import argparse
 from pathlib import Path
@@ -32,6 +32,22 @@ def add(commands: "Commands") -> None:
         "--site", metavar="DIR", type=Path, default=Path("/etc/vtorque"), help="the site's directory"
     )
     supervise.set_defaults(act=_supervise)
+    refused = command(
+        commands, "refused", "note that an earlier hook of the site's was not run; called by the batch system's hooks",
+        "Write into log/hooks.jsonl why the hooks did not run FILE.",
+        "vtorque-runtime refused /etc/vtorque/hooks/prologue",
+    )  # fmt: skip
+    refused.add_argument("file", metavar="FILE", type=Path, help="a hook that others than root can change")
+    refused.set_defaults(act=_refused)
+
+
+def _refused(chosen: argparse.Namespace) -> int:
+    from vtorque_runtime import earlier_hooks
+    from vtorque_runtime.log import LOG, recorded
+
+    with recorded(common.registry().log("hooks")):
+        LOG.error("%s", earlier_hooks.refused(chosen.file) or f"{chosen.file} was not run, and could be by now")
+    return 0
 
 
 def _supervise(chosen: argparse.Namespace) -> int:

@@ -8,9 +8,10 @@ import os
 from collections.abc import Callable, Iterable
 from functools import partial
 
+from vtorque_runtime.confined import RefusedError
 from vtorque_runtime.doctor import files, hooks, machine, network, software
 from vtorque_runtime.doctor.node import Node, Result, Told, error
-from vtorque_runtime.planner import Planner, RefusedError
+from vtorque_runtime.planner import Planner
 from vtorque_spec.fault import Fault
 from vtorque_spec.plan import NodeSite
 from vtorque_spec.plan.answer import ToldFinding
@@ -21,6 +22,7 @@ SiteCheck = Callable[[Node, NodeSite], Told]
 CHECKS: tuple[tuple[str, Check], ...] = (
     ("cluster key", files.cluster_key),
     ("programs", software.programs),
+    ("jobs' command", software.jobs_command),
     ("Python modules", software.modules),
     ("libvirt", software.libvirt),
     ("libvirt's users", software.libvirts_users),

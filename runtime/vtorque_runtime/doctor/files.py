@@ -29,7 +29,7 @@ def images(node: Node, site: NodeSite) -> Told:
     for said in site.images:
         image = there.get(said.name)
         if image is None:
-            fix = f"copy {node.store}/{said.name}@* from another node, or: vtorque image add"
+            fix = f"copy {node.store}/{said.name}@* from another node, or: vtorque image build {said.name}"
             yield error("VT0502", f"the image `{said.name}` is not in {node.store}", fix)
             continue
         if said.sha256 not in (None, image.sha256):

@@ -10,6 +10,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from vtorque_runtime import earlier_hooks
 from vtorque_runtime.batch import command
 from vtorque_runtime.doctor.node import Node, Told, error, warning
 from vtorque_spec.fault import Fault
@@ -20,7 +21,7 @@ _OURS = re.compile(rb"vtorque[-_]runtime")
 _MOM_PRIV = ("/var/spool/torque/mom_priv", "/opt/torque/spool/mom_priv", "/var/lib/torque/mom_priv")
 _TORQUE = ("prologue", "prologue.parallel", "epilogue", "epilogue.parallel")
 _TORQUE_OTHERS = ("prologue.user", "epilogue.user", "epilogue.precancel")
-_TORQUE_DEFAULT_S, _TORQUE_LEAST_S = 300, 40
+_TORQUE_DEFAULT_S = 300
 _LEAST_S = 60
 _SLURM_UNSET_S = 65534
 _PBS_EVENTS = frozenset({"execjob_begin", "execjob_abort", "execjob_end", "exechost_startup", "exechost_periodic"})
@@ -33,6 +34,10 @@ def hooks(node: Node, site: NodeSite) -> Told:
     """The hooks of the site's batch system are ours, and may run long enough."""
     looks = {"torque": _torque, "openpbs": _openpbs, "slurm": _slurm}
     yield from looks[site.batch](node, site)
+    names = {"torque": _TORQUE, "slurm": ("prologue", "epilogue"), "openpbs": ()}[site.batch]
+    for path in (node.path(f"{earlier_hooks.DIRECTORY}/{name}") for name in names):
+        if os.access(path, os.X_OK) and (fault := earlier_hooks.refused(path)) is not None:
+            yield error(fault.code, fault.message, fault.help or "")
 
 
 def reap(node: Node, site: NodeSite) -> Told:
@@ -67,7 +72,7 @@ def _torque(node: Node, site: NodeSite) -> Told:
             message = f"{home / name} is there: `qsub -W jobtype=` makes the mom run it in the place of ours"
             yield error("VT0946", message, f"rm {home / name}")
     limit = _prologalarm(home / "config")
-    yield from _limit(limit, _TORQUE_LEAST_S, "$prologalarm", f"write `$prologalarm 300` into {home / 'config'}", site)
+    yield from _limit(limit, _LEAST_S, "$prologalarm", f"write `$prologalarm 300` into {home / 'config'}", site)
     yield f"{home}, $prologalarm {limit} s"
 
 

@@ -3,9 +3,11 @@
 import importlib
 import pwd
 import shutil
+import subprocess
 
+from vtorque_runtime.begin import PATH
 from vtorque_runtime.confine import call_as
-from vtorque_runtime.doctor.node import Node, Told, error
+from vtorque_runtime.doctor.node import Node, Told, error, warning
 from vtorque_spec.fault import Fault
 
 PROGRAMS = {
@@ -21,15 +23,39 @@ PROGRAMS = {
 MODULES = ("libvirt", "libvirt_qemu", "cryptography", "pycdlib")
 OLDEST_LIBVIRT = (9, 0, 0)
 
-_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_JOBS_PATH = "/usr/local/bin:/usr/bin:/bin"
+_HELP_LIMIT_S = 30
 
 
 def programs(node: Node) -> Told:
-    """Each is on the PATH that the hooks have."""
+    """Each is on the PATH that the supervisor has."""
     for name, package in PROGRAMS.items():
-        if shutil.which(name, path=":".join(str(node.path(part)) for part in _PATH.split(":"))) is None:
+        if _which(node, name, PATH) is None:
             yield error("VT0905", f"this host has no {name}", f"apt install {package}")
     yield ", ".join(PROGRAMS)
+
+
+def jobs_command(node: Node) -> Told:
+    """The scripts of jobs call `vtorque-runtime` as their owners: it is tried as nobody."""
+    path = _which(node, "vtorque-runtime", _JOBS_PATH)
+    if path is None:
+        message = f"the scripts of jobs call vtorque-runtime, which is in none of {_JOBS_PATH}"
+        yield warning("VT0948", message, "ln -s /opt/vtorque/bin/vtorque-runtime /usr/local/bin/")
+        return
+    nobody = pwd.getpwnam("nobody")
+    try:
+        subprocess.run(
+            [path, "--help"], user=nobody.pw_uid, group=nobody.pw_gid, extra_groups=(), env={}, cwd="/",
+            stdin=subprocess.DEVNULL, capture_output=True, timeout=_HELP_LIMIT_S, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError) as failure:
+        fix = "let everybody read /opt/vtorque, made with a Python that everybody can run: /usr/bin/python3 -m venv"
+        yield error("VT0948", f"an ordinary user cannot run {path}, as the scripts of jobs do", fix, str(failure))
+    yield path
+
+
+def _which(node: Node, name: str, path: str) -> str | None:
+    return shutil.which(name, path=":".join(str(node.path(part)) for part in path.split(":")))
 
 
 def modules(_node: Node) -> Told:

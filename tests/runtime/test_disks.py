@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.runtime import fakes
-from vtorque_runtime import data_disks
+from vtorque_runtime import disks
 from vtorque_spec.fault import Fault
 from vtorque_spec.plan import MIB, DataDisk
 
@@ -22,7 +22,7 @@ def of(path: Path, command: str) -> str:
 
 def test_a_disk_is_the_owners_and_its_room_is_set_aside(tmp_path: Path) -> None:
     path = tmp_path / "vdc.raw"
-    data_disks.make(path, DataDisk("a-name-of-more-than-16", "vdc", 64 * MIB + 1, "/scratch"), LOGIN)
+    disks.make(path, DataDisk("a-name-of-more-than-16", "vdc", 64 * MIB + 1, "/scratch"), LOGIN)
     found = path.stat()
     assert found.st_size == 65 * MIB
     assert found.st_blocks * 512 >= 65 * MIB
@@ -36,26 +36,26 @@ def test_a_disk_is_the_owners_and_its_room_is_set_aside(tmp_path: Path) -> None:
 
 
 def test_the_smallest_one(tmp_path: Path) -> None:
-    data_disks.make(tmp_path / "vdc.raw", DataDisk("a", "vdc", MIB, "/scratch"), LOGIN)
+    disks.make(tmp_path / "vdc.raw", DataDisk("a", "vdc", MIB, "/scratch"), LOGIN)
 
 
 def test_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     free = os.statvfs(tmp_path)
-    monkeypatch.setattr(data_disks, "RESERVE_BYTES", free.f_bavail * free.f_frsize - 8 * MIB)
+    monkeypatch.setattr(disks, "RESERVE_BYTES", free.f_bavail * free.f_frsize - 8 * MIB)
     with pytest.raises(Fault, match="VT0914: no room for the disk `big`"):
-        data_disks.make(tmp_path / "vdc.raw", DataDisk("big", "vdc", 1024 * MIB, "/scratch"), LOGIN)
+        disks.make(tmp_path / "vdc.raw", DataDisk("big", "vdc", 1024 * MIB, "/scratch"), LOGIN)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_what_is_there_is_not_formatted(tmp_path: Path) -> None:
     (tmp_path / "vdc.raw").write_text("mine")
     with pytest.raises(FileExistsError):
-        data_disks.make(tmp_path / "vdc.raw", DataDisk("a", "vdc", MIB, "/scratch"), LOGIN)
+        disks.make(tmp_path / "vdc.raw", DataDisk("a", "vdc", MIB, "/scratch"), LOGIN)
     assert (tmp_path / "vdc.raw").read_text() == "mine"
 
 
 def test_mke2fs_that_fails_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(data_disks, "FEATURES", "none,no_such_feature")
+    monkeypatch.setattr(disks, "FEATURES", "none,no_such_feature")
     with pytest.raises(Fault, match="VT0914: mke2fs") as caught:
-        data_disks.make(tmp_path / "vdc.raw", DataDisk("a", "vdc", MIB, "/scratch"), LOGIN)
+        disks.make(tmp_path / "vdc.raw", DataDisk("a", "vdc", MIB, "/scratch"), LOGIN)
     assert "no_such_feature" in str(caught.value.detail)
