@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
     from vtorque_runtime.batch.contract import Adapter
 
+NODES_LIMIT = 4096
+"""Of one job."""
+
 _KEY_LIMIT = 48
 _NAME_LIMIT = 255
 
@@ -52,3 +55,8 @@ def is_name(text: str, others: str = "._-") -> bool:
 def same_host(one: str, other: str) -> bool:
     """Tell whether two names mean one host, be it with its domain or without."""
     return one.partition(".")[0] == other.partition(".")[0]
+
+
+def unusable(why: str) -> Fault:
+    """Return the fault for a batch system's answer that cannot be used."""
+    return Fault("VT0931", f"the batch system's record of the job cannot be used: {why[:200]}")

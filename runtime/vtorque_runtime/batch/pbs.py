@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from vtorque_runtime.batch import command, is_name, job_key, same_host
+from vtorque_runtime.batch import command, is_name, job_key, same_host, unusable
 from vtorque_spec.fault import Fault
 
 TYPE_CHECKING = False
@@ -11,8 +11,6 @@ if TYPE_CHECKING:
 
 UNKNOWN_JOB_EXIT_CODE = 153
 """Of qstat: 15001 (PBSE_UNKJOBID) modulo 256."""
-
-NODES_LIMIT = 4096
 
 _SIZE_BYTES = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40, "p": 2**50}
 _WORD_BYTES = 8
@@ -79,11 +77,6 @@ def cpuset(job_id: str, forms: Sequence[str]) -> tuple[int, ...] | None:
         except ValueError as error:
             raise unusable(f"its cpuset: {error}") from None
     return None
-
-
-def unusable(why: str) -> Fault:
-    """Return the fault for a batch system's answer that cannot be used."""
-    return Fault("VT0931", f"the batch system's record of the job cannot be used: {why[:200]}")
 
 
 def _is_number(text: str) -> bool:

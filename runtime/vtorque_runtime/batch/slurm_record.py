@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from vtorque_runtime.batch import command, same_host
+from vtorque_runtime.batch import NODES_LIMIT, command, same_host, unusable
 from vtorque_runtime.batch.contract import Share
-from vtorque_runtime.batch.pbs import NODES_LIMIT, unusable
 from vtorque_runtime.cpulist import read_list
 
 _LINES = (

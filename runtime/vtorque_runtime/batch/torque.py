@@ -9,9 +9,8 @@ alter. `ctime` and `start_count` are read-only to everybody, and the server coun
 
 from collections.abc import Mapping, Sequence
 
-from vtorque_runtime.batch import command, is_name, job_key, same_host
+from vtorque_runtime.batch import NODES_LIMIT, command, is_name, job_key, same_host, unusable
 from vtorque_runtime.batch.pbs import (
-    NODES_LIMIT,
     UNKNOWN_JOB_EXIT_CODE,
     cpuset,
     duration_s,
@@ -19,7 +18,6 @@ from vtorque_runtime.batch.pbs import (
     own_job,
     size_bytes,
     this_node,
-    unusable,
 )
 from vtorque_spec.fault import Fault
 
