@@ -11,7 +11,7 @@ restarts, and the time of the start, change too early: in the Epilog of a requeu
 import os
 from collections.abc import Mapping, Sequence
 
-from vtorque_runtime.batch import command, is_name, job_key
+from vtorque_runtime.batch import command, is_name, job_key, unusable
 from vtorque_spec.fault import Fault
 
 TYPE_CHECKING = False
@@ -88,8 +88,6 @@ class Hook:
         if self._text is None:
             text = _show(self._job_id(), self._environment)
             if text is None:
-                from vtorque_runtime.batch.pbs import unusable
-
                 raise unusable("slurmctld does not know it")
             self._text = text
         return self._text
