@@ -1,5 +1,6 @@
 """Who a job is for, and what only it has: keys, ports, addresses."""
 
+import contextlib
 import grp
 import os
 import pwd
@@ -34,30 +35,28 @@ def test_who_has_no_jobs(name: str, min_uid: int) -> None:
 
 
 def test_a_reserved_port_is_nobody_elses_but_qemus(tmp_path: Path) -> None:
-    reserved = reserve_port()
-    port = reserved.getsockname()[1]
-    others = [reserve_port() for _ in range(50)]
-    assert port not in {other.getsockname()[1] for other in others}
-    with socket.socket() as plain, pytest.raises(OSError, match="in use"):
-        plain.bind(("127.0.0.1", port))
-    netdev = f"user,id=n,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:22"
-    qmp = tmp_path / "qmp"
-    command = ["qemu-system-x86_64", "-S", "-display", "none", "-nodefaults", "-m", "32", "-netdev", netdev]
-    command += ["-device", "virtio-net-pci,netdev=n", "-qmp", f"unix:{qmp},server=on,wait=off"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE) as qemu:
-        try:
-            while not qmp.exists():
-                assert qemu.poll() is None, qemu.communicate()
-            with socket.socket(socket.AF_UNIX) as monitor:
-                monitor.connect(str(qmp))
-                assert b"QMP" in monitor.recv(16)  # as libvirt does before its create returns
-            reserved.close()
-            with socket.create_connection(("127.0.0.1", port)):
-                pass
-        finally:
-            qemu.kill()
-    for other in others:
-        other.close()
+    with contextlib.ExitStack() as held:
+        reserved, *others = [held.enter_context(reserve_port()) for _ in range(51)]
+        port = reserved.getsockname()[1]
+        assert port not in {other.getsockname()[1] for other in others}
+        with socket.socket() as plain, pytest.raises(OSError, match="in use"):
+            plain.bind(("127.0.0.1", port))
+        netdev = f"user,id=n,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:22"
+        qmp = held.enter_context(socket.socket(socket.AF_UNIX))
+        qmp.bind(str(tmp_path / "qmp"))
+        qmp.listen()
+        command = ["qemu-system-x86_64", "-S", "-display", "none", "-nodefaults", "-m", "32", "-netdev", netdev]
+        command += ["-device", "virtio-net-pci,netdev=n", "-qmp", f"unix:{tmp_path / 'qmp'}"]
+        with subprocess.Popen(command) as qemu:
+            try:
+                qmp.settimeout(60)
+                with qmp.accept()[0] as monitor:
+                    assert b"QMP" in monitor.recv(16)  # as libvirt does before its create returns
+                reserved.close()
+                with socket.create_connection(("127.0.0.1", port)):
+                    pass
+            finally:
+                qemu.kill()
 
 
 def test_each_vm_has_an_identity_of_its_own(tmp_path: Path) -> None:
