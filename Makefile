@@ -11,8 +11,7 @@ test:
 	scripts/setup test
 	.venv/bin/vtorque image build debian-12
 	.venv/bin/vtorque image build debian-12-mpi
-	.venv/bin/pytest -n 2 -m 'not alone' --cov --cov-report=
-	.venv/bin/pytest -m alone --cov --cov-append --cov-report=term:skip-covered
+	scripts/test
 
 check:
 	scripts/setup test
@@ -32,4 +31,4 @@ bench:
 	.venv/bin/python benchmarks/supervisor.py
 
 clean:
-	rm -rf .venv .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

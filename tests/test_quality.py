@@ -18,7 +18,7 @@ PYTHON = [sys.executable, "-m"]
         [*PYTHON, "ruff", "format", "--check", "--quiet", "."],
         [*PYTHON, "mypy"],
         [sys.executable, "-c", "from importlinter.cli import lint_imports_command as c; c()"],
-        ["shellcheck", "scripts/setup", "scripts/demo", ".ci/run"],
+        ["shellcheck", "scripts/setup", "scripts/demo", "scripts/test", ".ci/run"],
     ],
     ids=["ruff", "format", "mypy", "layers", "shellcheck"],
 )
