@@ -27,6 +27,8 @@ bench:
 	.venv/bin/python benchmarks/lint.py
 	.venv/bin/python benchmarks/placement.py
 	.venv/bin/python benchmarks/nodes.py
+	.venv/bin/python benchmarks/backing.py
+	.venv/bin/python benchmarks/images.py
 	.venv/bin/python benchmarks/hook.py
 	.venv/bin/python benchmarks/supervisor.py
 

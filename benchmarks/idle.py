@@ -9,6 +9,7 @@ from pathlib import Path
 
 from measure import BIN
 
+from vtorque_runtime.images.provenance import Provenance
 from vtorque_runtime.images.store import SYSTEM_STORE, describe, publish, staging
 from vtorque_spec.plan import ImageFiles
 
@@ -83,7 +84,8 @@ def put(store: Path) -> ImageFiles:
         (directory / "vmlinuz").write_bytes(kernel())
         (directory / "initrd.img").write_bytes(bytes(512))
         (directory / "packages.txt").write_text("")
-        return publish(directory, describe(directory, NAME, created=0, recipe="", archive=""))
+        (directory / "contents.txt").write_text("")
+        return publish(directory, describe(directory, NAME, created=0, provenance=Provenance("", "", (), (), ())))
 
 
 def kernel() -> bytes:

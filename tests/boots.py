@@ -5,6 +5,7 @@ import grp
 import os
 import pwd
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -114,3 +115,16 @@ def left_behind() -> list[str]:
     found += [str(path) for path in (jobs.iterdir() if jobs.is_dir() else ()) if path.is_dir()]
     links = os.listdir("/sys/class/net")
     return found + [f"link {name}" for name in links if name.startswith("vt-")]
+
+
+@contextmanager
+def installed_for_users(root: Path) -> Iterator[Path]:
+    """The programs' directory of a wheel of this project, where ordinary users can run them."""
+    venv = Path(f"/var/tmp/vtorque-test-{os.getpid()}")
+    try:
+        subprocess.run(["/usr/bin/python3", "-m", "venv", venv], check=True)
+        install = [venv / "bin/pip", "install", "--quiet", "--disable-pip-version-check", f"{root}[runtime]"]
+        subprocess.run(install, check=True)
+        yield venv / "bin"
+    finally:
+        shutil.rmtree(venv, ignore_errors=True)

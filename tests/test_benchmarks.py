@@ -25,6 +25,18 @@ def test_hook() -> None:
     assert len(re.findall(r"^(?:torque|openpbs|slurm) \w+.* \d+\.\d", told, re.MULTILINE)) == 8
 
 
+def test_backing() -> None:
+    """However many prologues want it, an image is copied once."""
+    told = said("benchmarks/backing.py", "--runs", "1", "--image-mib", "8").splitlines()
+    assert [line.split()[0] for line in told[3:5]] == ["1", "50"]
+    assert [(line.split()[0], round(float(line.split()[3]), 1)) for line in told[-2:]] == [("1", 1.0), ("8", 1.0)]
+
+
+def test_images() -> None:
+    told = said("benchmarks/images.py", "--runs", "1", "--image-mib", "4", "8").splitlines()
+    assert [line.split()[0] for line in (*told[2:4], *told[-2:])] == ["4", "8", "1", "50"]
+
+
 @pytest.mark.root
 def test_nodes() -> None:
     told = said("benchmarks/nodes.py", "--runs", "1", "--nodes", "1", "3")

@@ -10,7 +10,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from tests.spec.helpers import CONTEXT, EXAMPLES, ROOT, document, site
+from tests.spec.helpers import CONTEXT, EXAMPLES, ROOT, document, site_of
 from vtorque_spec.diagnostics import Report
 from vtorque_spec.driver import check_file, compile_bundle, compile_script
 from vtorque_spec.plan import Artifact
@@ -21,7 +21,7 @@ SCHEMA = json.loads((ROOT / "schemas/vjob-1.schema.json").read_text())
 
 def bundle_of(example: Path) -> dict[str, Artifact]:
     report = Report()
-    at = site()
+    at = site_of(example)
     found = check_file(example, at, CONTEXT, report)
     assert found is not None, report.items
     script = compile_script(found, "torque", report)

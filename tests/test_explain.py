@@ -11,6 +11,7 @@ from tests.test_cli import vtorque
 from tests.test_offer import VULCAN, directory
 from vtorque_spec.cli.explain_field import field_at
 from vtorque_spec.diagnostics import Code, Report
+from vtorque_spec.policy.told.offer import type_words
 from vtorque_spec.policy.told.wording import named
 from vtorque_spec.spec.examples import example, short_example
 from vtorque_spec.spec.fields import ANY, Field, all_fields
@@ -97,6 +98,13 @@ def test_every_example_is_right(field: Field) -> None:
         assert parse_job(document(text), report) is not None, report.items
 
 
+@pytest.mark.parametrize(("name", "type_"), [("run.command", "list of texts"), ("run.commands", "list of lists")])
+def test_the_type_of_a_list(name: str, type_: str) -> None:
+    field = field_at(name)
+    assert field is not None
+    assert type_words(field) == type_
+
+
 def test_every_field_is_explained_by_its_name() -> None:
     for field in FIELDS:
         found = field_at(named(field.path))
@@ -122,7 +130,7 @@ def test_a_mapping_shows_its_members_and_its_short_form() -> None:
     said = explained("mounts[0]")
     assert "mounts[].mode read-only or read-write" in said
     assert "mounts: [home] (the name alone)" in said
-    assert "image.revision only this revision, not yet (a name: letters" in explained("image")
+    assert "image.revision only this revision (a name: letters" in explained("image")
 
 
 def test_a_rule_on_the_whole_mapping_is_told_with_the_member() -> None:

@@ -66,7 +66,7 @@ def test_every_field_of_the_language_is_there_and_honoured_or_not_yet() -> None:
     assert {one.path for one in offer.fields} == {one.path for one in all_fields() if one.path[-1] != ANY}
     acted_on = {".".join(map(str, one.path)) for one in offer.fields if one.honoured}
     assert set(HONOURED) <= acted_on
-    assert {"devices", "image.revision", "telemetry.interval"} & acted_on == set()
+    assert {"devices", "telemetry.interval"} & acted_on == set()
 
 
 def test_defaults_are_those_that_jobs_get() -> None:
@@ -331,8 +331,12 @@ def test_colour_is_for_terminals(tmp_path: Path) -> None:
 def test_hostile_texts_do_not_reach_the_terminal_or_the_page(tmp_path: Path) -> None:
     directory(tmp_path, "properties: {vcpus: {maximum: 2, message: '<b>x</b>', url: 'javascript:alert(1)'}}\n")
     image = tmp_path / "images/debian-12.yaml"
-    image.write_text(image.read_text().replace("description: debian-12", 'description: "\\e[2J<img src=x>"'))
-    assert "\x1b" not in vtorque("policy", "show", "--site", tmp_path).stdout
+    honest = image.read_text()
+    image.write_text(honest.replace("description: debian-12", 'description: "\\e[2J"'))
+    refused = vtorque("policy", "show", "--site", tmp_path)
+    assert "VT0701" in refused.stderr
+    assert "\x1b" not in refused.stdout + refused.stderr
+    image.write_text(honest.replace("description: debian-12", 'description: "<img src=x>"'))
     page = vtorque("policy", "show", "--site", tmp_path, "--format", "html").stdout
     assert "<img" not in page
     assert "&lt;b&gt;x&lt;/b&gt;" in page

@@ -114,7 +114,7 @@ def test_a_full_node_refuses_and_says_why(tmp_path: Path) -> None:
 
 def test_numads_cells_are_the_jobs(tmp_path: Path) -> None:
     at = Node(tmp_path, machine_part(tmp_path, "pinning: numad\nvcpus: 2"))
-    assert needs_of(at.ask(at.draft().context)) == Needs(2, "default", 4, 2 * (512 + 256))
+    assert needs_of(at.ask(at.draft().context)) == Needs(2, "default", 4, 2 * (512 + 256), None)
     for number, advised in enumerate([(0,), (1,)], 1):
         _, plan = at.settled(number, advised)
         assert {own.cell for own in plan.claim.memory} == set(advised)
@@ -129,7 +129,7 @@ def answer(result: object) -> Answer:
     return read_answer(json.dumps({"findings": [], "sources": [], "result": result}).encode())
 
 
-NETWORK = {"network": "default"}
+NETWORK = {"network": "default", "own": None}
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ NETWORK = {"network": "default"}
         ({**NETWORK, "vms": 1, "numad_vcpus": 1, "numad_memory_mib": 2**30 + 1}, False),
         ({**NETWORK, "vms": 1, "numad_vcpus": "1; reboot", "numad_memory_mib": 1}, False),
         ({**NETWORK, "vms": 1}, False),
-        ({"network": "a b", "vms": 1, "numad_vcpus": None, "numad_memory_mib": None}, False),
+        ({"network": "a b", "own": None, "vms": 1, "numad_vcpus": None, "numad_memory_mib": None}, False),
         (None, False),
         ([], False),
     ],

@@ -2,6 +2,7 @@
 
 The *machine part* goes to root: the job as said, in normal form, before defaults, with the digests of the policy and
 of the JobPlan. The *user part* (`run`, `env`, hooks) stands in the script's body; only the user's own process reads it.
+What an OSv guest runs, and its environment, are its machine's: its kernel has them on its command line.
 Both are canonical JSON in base64, behind an envelope that names part and version.
 """
 
@@ -9,6 +10,7 @@ import base64
 import binascii
 import io
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,10 +28,21 @@ CARRIERS = ("#PBS -v BEOWULF_JOB_MAP=", "#PBS -l vtspec=", "#VTORQUE ")
 USER_FIELDS = frozenset({"env", "hooks", "run"})
 """The members of the normal form that belong to the user part."""
 
+_OWN_BODY = re.compile(r"^exec vtorque own (\w+) <<'(\S+)'\n(.+?)\n\2$", re.MULTILINE | re.DOTALL)
+
+_SHELL = frozenset({"args", "script", "text"})
+"""The members of `run` that say what a Linux guest runs."""
+
+
+def user_fields(job: Mapping[str, Any]) -> frozenset[str]:
+    """Return which members of a job's normal form do not travel to root."""
+    run = job.get("run")
+    return USER_FIELDS if run is None or _SHELL & set(run) else USER_FIELDS - {"env", "run"}
+
 
 @dataclass(frozen=True, slots=True)
 class MachinePart:
-    """`job` is the normal form without USER_FIELDS; the digests are those of the compile."""
+    """`job` is the normal form without its `user_fields`; the digests are those of the compile."""
 
     job: dict[str, Any]
     policy_digest: str
@@ -74,8 +87,10 @@ def decode_machine_part(text: str) -> MachinePart:
     data = plain_data(_from_base64(text, MACHINE_ENVELOPE))
     if not isinstance(data, dict) or set(data) != {"job", "policy_digest", "job_plan_digest"}:
         raise DecodeError("the machine part is not a mapping of job, policy_digest and job_plan_digest")
-    if not isinstance(data["job"], dict) or USER_FIELDS & set(data["job"]):
-        raise DecodeError("the machine part's job is not a mapping without the user's own members")
+    if not isinstance(data["job"], dict) or not isinstance(data["job"].get("run", {}), dict):
+        raise DecodeError("the machine part's job is not a mapping, or its `run` is none")
+    if user_fields(data["job"]) & set(data["job"]):
+        raise DecodeError("the machine part's job has members that are the user's own")
     if not all(isinstance(data[name], str) for name in ("policy_digest", "job_plan_digest")):
         raise DecodeError("the machine part's digests are not text")
     return MachinePart(**data)
@@ -98,6 +113,21 @@ def machine_part_in_script(script: str) -> str | None:
 def encode_user_part(part: UserPart) -> str:
     """Return the text that stands in the script's body."""
     return USER_ENVELOPE + _base64(canonical_json(part))
+
+
+def split_parts(text: str) -> tuple[str, str]:
+    """Return the machine part and the user part where one stands after the other, in lines of any length.
+
+    So they stand in the body of a script whose image is its user's own: nothing of such a job is for root.
+    """
+    machine, _, user = "".join(text.split()).partition(USER_ENVELOPE)
+    return machine, USER_ENVELOPE + user
+
+
+def own_in_script(script: str) -> tuple[str, str, str] | None:
+    """Return the batch system and both parts of a script whose image is its user's own; None for another script."""
+    found = _OWN_BODY.search(script)
+    return None if found is None else (found[1], *split_parts(found[3]))
 
 
 def decode_user_part(text: str) -> UserPart:

@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,16 +18,16 @@ from pydantic import ValidationError
 
 from vtorque_spec.canonical import DecodeError, canonical_json
 from vtorque_spec.carrier import (
-    USER_FIELDS,
     MachinePart,
     decode_machine_part,
     encode_machine_part,
     encode_user_part,
     job_plan_digest,
+    user_fields,
 )
 from vtorque_spec.diagnostics import Code, Diagnostic, Report
 from vtorque_spec.document import Document, read
-from vtorque_spec.embed import embed_map, user_part
+from vtorque_spec.embed import embed_map, user_part, with_own_image
 from vtorque_spec.fault import Fault
 from vtorque_spec.placement.nodes import node_of_class, node_of_context
 from vtorque_spec.placement.request import Choice, choose, report_shortages
@@ -56,9 +57,12 @@ class Checked:
     user: UserPart
 
 
-def open_site(directory: Path | None, report: Report) -> Site | None:
-    """Read a site's facts, catalogue and rules (None: the built-in `local` site)."""
-    site = load_site(directory, report)
+def open_site(directory: Path | None, report: Report, today: date | None = None) -> Site | None:
+    """Read a site's facts, catalogue and rules (None: the built-in `local` site).
+
+    `today` decides whether the last day of a deprecated image is over; without it none is.
+    """
+    site = load_site(directory, report, today)
     if site is not None:
         check_policy(site.policy, report)
     return None if report.failed else site
@@ -88,6 +92,7 @@ def check_document(
     embedded = embed_map(normal, directory, report)
     if report.failed or user is None or embedded is None:
         return None
+    embedded = with_own_image(embedded, directory)
     effective = apply_policy(embedded, site, context, report)
     job = resolve(effective, embedded, site, report) if effective else None
     if job is not None:
@@ -128,7 +133,8 @@ def machine_part(checked: Checked) -> str:
 
     Raises Fault VT0601.
     """
-    said = {name: value for name, value in checked.normal.data.items() if name not in USER_FIELDS}
+    left = user_fields(checked.normal.data)
+    said = {name: value for name, value in checked.normal.data.items() if name not in left}
     return encode_machine_part(MachinePart(said, checked.job.policy_digest, job_plan_digest(checked.job)))
 
 
@@ -145,6 +151,7 @@ def compile_script(checked: Checked, flavour: Flavour, report: Report) -> Artifa
 def compile_bundle(checked: Checked, site: Site, script: Artifact, report: Report) -> tuple[Artifact, ...]:
     """Return the script, the JobPlan, and the guests' files as they would be on a node of the chosen class."""
     from vtorque_compilers.guests import compile_guests
+    from vtorque_compilers.osv import show_command_line
     from vtorque_spec.placement.preview import preview_context
 
     name = checked.choice.node_class
@@ -155,6 +162,7 @@ def compile_bundle(checked: Checked, site: Site, script: Artifact, report: Repor
     files = [script, Artifact("job-plan.json", _pretty(checked.job))]
     with faults(report):
         files += compile_guests(plan.guests, context.vms)
+        files += [show_command_line(guest) for guest in plan.guests if guest.kind == "osv"]
         return (*files, manifest(files))
     return ()
 
@@ -194,10 +202,10 @@ def job_from_machine_part(text: str, site: Site, context: Context, report: Repor
     """Derive the JobPlan again from what travelled, by this node's own site and policy.
 
     The user's part does not travel: a stand-in takes the place of `run` for the language's check, and rules about that
-    part were judged where the job was compiled. Raises DecodeError.
+    part were judged where the job was compiled. (Of an OSv guest only the hooks stay behind.) Raises DecodeError.
     """
     part = decode_machine_part(text)
-    normal = NormalForm({**part.job, "run": {"text": ":"}}, {})
+    normal = NormalForm({"run": {"text": ":"}, **part.job}, {})
     if any(value_at(normal.data, path) is None for path in paths_of(normal.data)):
         raise DecodeError("the machine part is no job: a member has no value")  # to the models it were not said
     try:
@@ -205,7 +213,7 @@ def job_from_machine_part(text: str, site: Site, context: Context, report: Repor
     except ValidationError as error:
         raise DecodeError(f"the machine part is no job: {error.error_count()} members do not fit") from None
     check_honoured(normal, report)
-    effective = None if report.failed else apply_policy(normal, site, context, report, unseen=USER_FIELDS)
+    effective = None if report.failed else apply_policy(normal, site, context, report, unseen=user_fields(part.job))
     job = resolve(effective, normal, site, report) if effective else None
     if job is not None and job_plan_digest(job) != part.job_plan_digest:
         code = Code.CHANGED_REFUSED if site.when_changed == "refuse" else Code.CHANGED

@@ -1,5 +1,6 @@
 """Files that a job names: read here, at compile time, by the user; what they hold travels with the job."""
 
+import os
 import re
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +13,7 @@ from vtorque_spec.document import Path as DataPath
 from vtorque_spec.plan import VERSION, Script, UserPart, Variable
 from vtorque_spec.spec import JobSpec
 from vtorque_spec.spec.base import Model
-from vtorque_spec.spec.machine import CpuMap
+from vtorque_spec.spec.machine import OWN_FILES, CpuMap
 from vtorque_spec.spec.parse import NormalForm, parse_as
 from vtorque_spec.spec.user import Hook
 
@@ -28,9 +29,9 @@ def user_part(spec: JobSpec, document: Document, directory: Path, report: Report
     epilogue = embed.hook(hooks.epilogue, "epilogue") if hooks and hooks.epilogue else None
     env = tuple(
         Variable(name, value.value, str(directory.absolute() / value.from_file) if value.from_file else None)
-        for name, value in sorted((spec.env or {}).items())
+        for name, value in sorted((spec.env or {}).items() if run is not None else ())
     )
-    if embed.failed or run is None:
+    if embed.failed:
         return None
     return UserPart(VERSION, run, prologue, epilogue, env)
 
@@ -67,6 +68,13 @@ def embed_map(normal: NormalForm, directory: Path, report: Report) -> NormalForm
     return NormalForm({**normal.data, "pinning": pinning}, {**normal.spans, **spans})
 
 
+def with_own_image(normal: NormalForm, directory: Path) -> NormalForm:
+    """Return the normal form with the absolute paths of one's own image: they are opened where the job runs."""
+    image = normal.data["image"]
+    files = {name: os.path.normpath(directory.absolute() / image[name]) for name in OWN_FILES if name in image}
+    return NormalForm({**normal.data, "image": {**image, **files}}, normal.spans) if files else normal
+
+
 class _Embed:
     def __init__(self, document: Document, directory: Path, report: Report) -> None:
         self.document, self.directory, self.report = document, directory, report
@@ -78,7 +86,7 @@ class _Embed:
             self._warn_of_directives(spec.run.text, at)
             return Script(spec.run.text, ())
         if spec.run.script is None:
-            return None  # an OSv command, which `check_honoured` tells of
+            return None  # an OSv command, which travels in the machine part
         text = self._read(spec.run.script, ("run", "script"))
         return None if text is None else Script(text, spec.run.args or ())
 

@@ -7,6 +7,7 @@ The kernel says who they are; nothing that they write is read. When the batch sy
 import contextlib
 import os
 import re
+import select
 import socket
 import struct
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from pathlib import Path
 from vtorque_spec.plan import Login
 
 _MOST = 64
+_GONE = select.POLLHUP | select.POLLERR
 
 
 class Attached:
@@ -37,6 +39,11 @@ class Attached:
         states = [_state(pid) for pid in self._peers.values()]
         return bool(states) and all(state == "T" for state in states)
 
+    def asked_to_stop(self) -> bool:
+        """Tell whether one of them says that the guests are to end: it has shut down its side, and is still there."""
+        self._accept()
+        return any(_events(peer) & select.POLLRDHUP for peer in self._peers)
+
     def close(self) -> None:
         """Let all go."""
         for one in (*self._peers, self._socket):
@@ -53,18 +60,16 @@ class Attached:
                     self._peers[peer] = pid
                 else:
                     peer.close()
-        for peer in [one for one in self._peers if _gone(one)]:
+        for peer in [one for one in self._peers if _events(one) & _GONE]:
             peer.close()
             del self._peers[peer]
 
 
-def _gone(peer: socket.socket) -> bool:
-    try:
-        return peer.recv(4096) == b""
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True
+def _events(peer: socket.socket) -> int:
+    """What the kernel says of its other end (poll(2)); nothing of what was written there is read."""
+    poll = select.poll()
+    poll.register(peer, select.POLLRDHUP)
+    return next((events for _, events in poll.poll(0)), 0)
 
 
 def _state(pid: int) -> str:

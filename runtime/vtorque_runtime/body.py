@@ -4,26 +4,29 @@ It waits for the guests of all nodes, tells how far they are, and runs the job i
 is printed here, because this is where the user looks: no batch system shows what a hook said.
 """
 
+import contextlib
 import fcntl
 import os
 import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from typing import Literal
 
 from vtorque_runtime import payload, ssh, status, verdict
 from vtorque_runtime.batch import adapter, remote
 from vtorque_runtime.files import runs
 from vtorque_runtime.handover import Handover
 from vtorque_runtime.job import Job
+from vtorque_runtime.osv.job import OsvJob, shown
 from vtorque_runtime.signals import SignalledError, Signals
 from vtorque_runtime.spool import Spool, base_directory
 from vtorque_runtime.status import FAILED, READY, Status
+from vtorque_runtime.told import FailedError, Told
 from vtorque_spec.canonical import from_json
 from vtorque_spec.fault import Fault
 from vtorque_spec.plan import UserPart
@@ -36,14 +39,6 @@ _POLL_S = 0.5
 _LOOK_EVERY_S = 2.0
 _START_LIMIT_S = 30
 _CONNECT_LIMIT_S = 120
-
-
-class FailedError(Exception):
-    """The job cannot run, which was told already; `code` is what the body ends with."""
-
-    def __init__(self, code: int) -> None:
-        super().__init__(f"exit code {code}")
-        self.code = code
 
 
 def run(system: str, user: UserPart, environment: Mapping[str, str]) -> int:
@@ -80,9 +75,16 @@ def follow(system: str, until: str, environment: Mapping[str, str]) -> int:
         try:
             own = Node(_spool(system, environment), told)
             stack.callback(own.close)
-            while not (own.check().phase == READY and until == READY):
-                signals.wait(_POLL_S if until == READY else _LOOK_EVERY_S)
+            while own.check().phase != READY:
+                signals.wait(_POLL_S)
                 signals.check()
+            job = own.handover()
+            if until != READY and job is not None and job.guest == "osv":
+                return osv_job(job, own, signals, told).run()
+            while until != READY:
+                signals.wait(_LOOK_EVERY_S)
+                signals.check()
+                own.check()
             return 0
         except FailedError as failed:
             return failed.code
@@ -91,33 +93,6 @@ def follow(system: str, until: str, environment: Mapping[str, str]) -> int:
         except Fault as fault:
             told.lines(verdict.lines(verdict.of_error(fault, "run")))
             return TRY_AGAIN_EXIT_CODE
-
-
-@dataclass
-class Told:
-    """Writes to the job's standard error."""
-
-    _began: float = field(default_factory=time.monotonic)
-
-    def phase(self, name: str, guest: str = "") -> None:
-        """See Progress."""
-        self.note(f"{guest}{': ' if guest else ''}{name} ({time.monotonic() - self._began:.0f} s)")
-
-    def note(self, text: str) -> None:
-        """See Progress."""
-        self.lines([f"vtorque: {text}"])
-
-    def fault(self, fault: Fault) -> None:
-        """See Progress."""
-        self.lines(verdict.lines(verdict.of_error(fault, "run")))
-
-    def lines(self, lines: Sequence[str]) -> None:
-        """Write lines as they are. Who cannot be told (a disk that is full, a reader that went) is told no more."""
-        try:
-            sys.stderr.write("".join(f"{line}\n" for line in lines))
-            sys.stderr.flush()
-        except OSError:
-            sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - for as long as this process lives
 
 
 @dataclass
@@ -182,6 +157,12 @@ class Node:
         if now is not None and now.usage is not None:
             self.told.note(f"{now.node}: {now.usage.sentence()}")
 
+    def ask_to_stop(self) -> None:
+        """Ask the supervisor to end the guests (`Attached.asked_to_stop`)."""
+        if self._attached is not None:
+            with contextlib.suppress(OSError):  # it has ended, which the next look will tell
+                self._attached.shutdown(socket.SHUT_WR)
+
     def _attach(self) -> None:
         """Connect to the supervisor, once it listens, which is when the job is planned: it then stops as this does."""
         if self._attached is None:
@@ -213,24 +194,40 @@ class Others:
         self._system, self._told = system, told
         self._nodes: Sequence[str] = ()
         self._running: list[subprocess.Popen[bytes]] = []
-        self._ready = True
+        self._ready, self._unikernels = True, False
 
-    def follow(self, nodes: Sequence[str]) -> None:
+    def follow(self, nodes: Sequence[str], guest: Literal["linux", "osv"] = "linux") -> None:
         """Ask these nodes, if any, how their guests get on."""
         if nodes:
-            self._nodes, self._ready = nodes, False
+            self._nodes, self._ready, self._unikernels = nodes, False, guest == "osv"
             self._start(READY)
 
     def ready(self) -> bool:
-        """Tell whether the guests of all these nodes are ready, and watch them from then on; raises FailedError."""
+        """Tell whether the guests of all these nodes are ready, and watch them from then on; raises FailedError.
+
+        OSv guests that were ready may have ended since: then the codes are the job's own.
+        """
         codes = {process.poll() for process in self._running}
-        if any(codes):
+        if any(codes) and not (self._ready and self._unikernels):
             self._told.note(f"the guests on other nodes ({', '.join(self._nodes)}) did not get ready")
             raise FailedError(NOT_PREPARED_EXIT_CODE if NOT_PREPARED_EXIT_CODE in codes else TRY_AGAIN_EXIT_CODE)
         if not self._ready and None not in codes:
             self._ready = True
             self._start("end")
         return self._ready
+
+    def code(self) -> int | None:
+        """Return how the job ended on these nodes, whose guests end by themselves; None while they run."""
+        codes = [process.poll() for process in self._running]
+        if None in codes:
+            return None
+        return max((code if code >= 0 else 128 - code for code in codes if code is not None), default=0)
+
+    def stop(self) -> None:
+        """Pass on that the job is to end."""
+        for process in self._running:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
 
     def look(self) -> Fault | None:
         """Return why the job cannot go on, because of another node; None while all is well there."""
@@ -244,9 +241,7 @@ class Others:
 
     def end(self) -> None:
         """Let go of them."""
-        for process in self._running:
-            if process.poll() is None:
-                process.send_signal(signal.SIGTERM)
+        self.stop()
         for process in self._running:
             try:
                 process.wait(5)
@@ -307,7 +302,7 @@ def _wait_until_ready(own: Node, others: Others, signals: Signals) -> Handover:
     while True:
         ready = own.check().phase == READY
         if job is None and (job := own.handover()) is not None:
-            others.follow(job.nodes[1:])
+            others.follow(job.nodes[1:], job.guest)
         if others.ready() and ready and job is not None:
             return job
         signals.wait(_POLL_S)
@@ -317,11 +312,26 @@ def _wait_until_ready(own: Node, others: Others, signals: Signals) -> Handover:
 def _run(
     job: Handover, user: UserPart, environment: Mapping[str, str], watch: Following, told: Told, stack: ExitStack
 ) -> int:
+    if job.guest == "osv":
+        return osv_job(job, watch.own, watch.signals, told, watch.others).run()
     access = job.access(watch.own.spool.owner, f"j{os.getpid()}")
     archive = payload.archive(user, job, environment)
     master = _connected(access, watch)
     stack.callback(ssh.end, master)
     return Job(job, access, watch, told, job.ends_s).run(user, archive)
+
+
+def osv_job(job: Handover, own: Node, signals: Signals, told: Told, others: Others | None = None) -> OsvJob:
+    """Return what follows a job in OSv guests on this node, and through `others`, if any, on the job's other nodes."""
+
+    def stop() -> None:
+        own.ask_to_stop()
+        if others is not None:
+            others.stop()
+
+    look = lambda: [vm.ending for vm in own.check().vms]  # noqa: E731 - a sentence
+    consoles = shown(own.spool, [vm.hostname for vm in own.check().vms], job)
+    return OsvJob(consoles, look, stop, others.code if others is not None else lambda: 0, signals, told)
 
 
 def _connected(access: ssh.Access, watch: Following) -> subprocess.Popen[bytes]:

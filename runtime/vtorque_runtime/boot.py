@@ -17,7 +17,7 @@ from vtorque_runtime.signals import Signals
 from vtorque_runtime.ssh import Access
 from vtorque_runtime.watch import TICK_S, Watch
 from vtorque_spec.fault import Fault
-from vtorque_spec.plan import Guest
+from vtorque_spec.plan import LinuxGuest
 
 TOKEN_FILE = "/run/vtorque/boot"  # noqa: S105 - a path
 
@@ -47,7 +47,7 @@ _RETRY_S = 1.0
 class Boot:
     """One guest that boots: how its job's owner reaches it, and who looks after it."""
 
-    guest: Guest
+    guest: LinuxGuest
     access: Access
     watch: Watch
 
@@ -178,7 +178,7 @@ def _token_read(boot: Boot, master: subprocess.Popen[bytes]) -> Generator[None, 
         ssh.end(reader)
 
 
-def check_token(text: str, guest: Guest) -> None:
+def check_token(text: str, guest: LinuxGuest) -> None:
     """Raise Fault VT0908 unless `text`, lines of NAME=VALUE, is the token of this guest's boot."""
     found = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
     wanted = {"token": guest.nonce, "instance_id": guest.nonce, "product_uuid": guest.machine.uuid}

@@ -10,8 +10,9 @@ import resource
 import select
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NoReturn
 
 from vtorque_spec.canonical import DecodeError, canonical_json, from_json
@@ -50,16 +51,17 @@ def call_as(
     function: Callable[..., bytes],
     *arguments: object,
     limits: Limits = Limits(),
+    keep: Sequence[int] = (),
 ) -> bytes:
     """Return `function(*arguments)`, computed as `uid` with exactly these groups and an empty environment.
 
-    The caller is root or `uid` itself. A Fault that the function raises is raised here again; anything else that goes
-    wrong is a Fault VT0914.
+    The caller is root or `uid` itself. Of its open files the function has those of `keep`, whose positions it shares.
+    A Fault that the function raises is raised here again; anything else that goes wrong is a Fault VT0914.
     """
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
-        _in_child(writer, uid, gid, groups, function, arguments, limits)
+        _in_child(writer, uid, gid, groups, function, arguments, limits, keep)
     os.close(writer)
     try:
         answer = _read(reader, limits)
@@ -89,6 +91,7 @@ def _in_child(
     function: Callable[..., bytes],
     arguments: tuple[object, ...],
     limits: Limits,
+    keep: Sequence[int],
 ) -> NoReturn:
     try:
         answer = b""
@@ -96,7 +99,7 @@ def _in_child(
             signal.signal(number, signal.SIG_DFL)
         os.setsid()  # the caller's terminal is out of its reach
         _become(uid, gid, groups)
-        _close_all_but(writer)  # before the limit on open files, which would hide those above it
+        _close_all_but({writer, *keep})  # before the limit on open files, which would hide those above it
         _limit(limits)
         os.environ.clear()
         answer = _RESULT + function(*arguments)
@@ -134,10 +137,10 @@ def _limit(limits: Limits) -> None:
         resource.setrlimit(what, (most, most))
 
 
-def _close_all_but(writer: int) -> None:
+def _close_all_but(kept: Set[int]) -> None:
     """Locks, ports and connections of the parent are no business of the child's."""
-    os.closerange(3, writer)
-    os.closerange(writer + 1, os.sysconf("SC_OPEN_MAX"))
+    for before, after in pairwise((2, *sorted(kept - {0, 1, 2}), os.sysconf("SC_OPEN_MAX"))):
+        os.closerange(before + 1, after)
 
 
 def _read(reader: int, limits: Limits) -> bytes:

@@ -30,6 +30,8 @@ _FAILURES = {
 class Console:
     """The console in the file `source`, which libvirt makes and may replace by a fresh one when it has grown."""
 
+    copy_limit_bytes = COPY_LIMIT_BYTES
+
     def __init__(
         self, source: Path, nonce: str, copy: Path | None = None, owner: tuple[int, int] | None = None
     ) -> None:
@@ -41,12 +43,13 @@ class Console:
         self._source, self._nonce = source, nonce
         self._file: int | None = None
         self._copy = None if copy is None else _new_file(copy, owner)
-        self._copied_bytes = 0
+        self._seen_bytes = self._copied_bytes = 0
         self._rest, self._tail = b"", b""
 
     def pump(self) -> None:
         """Take in what the guest has printed since, or as much of it as keeps nothing else waiting."""
         for part in itertools.islice(iter(self._read, b""), _PARTS_LIMIT):
+            self._seen_bytes += len(part)
             self._tail = (self._tail + part)[-_TAIL_LIMIT_BYTES:]
             self._copy_out(part)
             *lines, self._rest = (self._rest + part).split(b"\n")
@@ -93,7 +96,7 @@ class Console:
 
     def _copy_out(self, part: bytes) -> None:
         if self._copy is not None:
-            part = part[: COPY_LIMIT_BYTES - self._copied_bytes]
+            part = part[: self.copy_limit_bytes - self._copied_bytes]
             with contextlib.suppress(OSError):  # a disk that is full costs the copy, not the job
                 self._copied_bytes += os.write(self._copy, part)
 

@@ -120,5 +120,8 @@ def check_directory(path: Path, forbidden: int) -> None:
     """Raise Fault VT0914 unless it is a directory of the caller's without the permission bits `forbidden`."""
     found = path.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & forbidden:
-        message = f"{path} is not a directory that only uid {os.geteuid()} can write"
-        raise Fault("VT0914", message, help=f"remove {path}; it is made anew")
+        uid, mode = os.geteuid(), stat.S_IMODE(found.st_mode) & ~forbidden
+        hint = f"remove {path}; it is made anew"
+        if stat.S_ISDIR(found.st_mode):  # what is in it may be needed, as the image store is
+            hint = f"see whose it is and what is in it, then: chown {uid} {path} && chmod {mode:o} {path}"
+        raise Fault("VT0914", f"{path} is not a directory that only uid {uid} can write", help=hint)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from vtorque_runtime.ssh import Access, access_to
 from vtorque_spec.plan import VERSION, JobVm, Login, NodePlan
@@ -11,7 +12,8 @@ from vtorque_spec.plan import VERSION, JobVm, Login, NodePlan
 class Handover:
     """A job whose guests were started; the content of handover.json.
 
-    `job_id` is the batch system's. The job runs in the guest `hostname`, which ssh reaches at `address` and `port`.
+    `job_id` is the batch system's. The job runs in the guest `hostname`, which ssh reaches at `address` and `port`; an
+    OSv guest runs it by itself, and its console is all that there is of it: `console` says what of that is the job's.
     `vms` are those of all nodes in rank order, each with `vcpus`; `nodes` the job's nodes, this one first. `writable`
     are the directories whose data must be flushed before the guest goes. `ends_s` is when the walltime is over, which
     was `walltime_s` long, by the node's clock that nobody sets (CLOCK_MONOTONIC); `grace_s` before, the job is told to
@@ -22,6 +24,8 @@ class Handover:
     job_id: str
     job_name: str
     login: Login
+    guest: Literal["linux", "osv"]
+    console: Literal["job", "all"]
     hostname: str
     address: str
     port: int
@@ -48,6 +52,8 @@ def of_plan(plan: NodePlan, vms: tuple[JobVm, ...], job_id: str, ends_s: int) ->
         job_id=job_id,
         job_name=plan.job_name,
         login=plan.login,
+        guest=first.kind,
+        console=first.console if first.kind == "osv" else "job",
         hostname=first.hostname,
         address=address,
         port=port,

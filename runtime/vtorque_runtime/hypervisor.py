@@ -121,7 +121,7 @@ class Hypervisor:
         self._on_domain(uuid, "pinIOThread", iothread, _map(cpus), self._libvirt.VIR_DOMAIN_AFFECT_LIVE)
 
     def suspend(self, uuid: str) -> bool:
-        """Stop the domain's CPUs; False while its daemon is restarted, to be tried again."""
+        """Stop the domain's CPUs, unless it has ended; False while its daemon is restarted, to be tried again."""
         return self._switch(uuid, "paused", "suspend")
 
     def resume(self, uuid: str) -> bool:
@@ -135,7 +135,8 @@ class Hypervisor:
         except Fault as fault:
             if fault.code == "VT0902" and self._is_restarted():
                 return False
-            raise
+            if fault.code != "VT0903" or self._domain_state(uuid) is not None:
+                raise
         return True
 
     def ask_agent(self, uuid: str, request: str, limit_s: int) -> str | None:
@@ -151,6 +152,18 @@ class Hypervisor:
             if not self._connection.isAlive():
                 raise Fault("VT0902", f"libvirt went away at {self.uri}", help=_HELP.get(self.uri)) from None
             return None
+
+    def press_power_button(self, uuid: str) -> None:
+        """Ask the running domain to end in its own order, by ACPI; nothing happens when it has ended."""
+        libvirt = self._libvirt
+        domain = self._look_up("lookupByUUIDString", uuid, libvirt.VIR_ERR_NO_DOMAIN)
+        gone = (libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_OPERATION_INVALID)
+        try:
+            if domain is not None:
+                domain.shutdownFlags(libvirt.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN)
+        except libvirt.libvirtError as error:
+            if error.get_error_code() not in gone:
+                raise self._fault(error) from None
 
     def destroy_domain(self, uuid: str) -> None:
         """End the domain at once; nothing happens when there is none."""

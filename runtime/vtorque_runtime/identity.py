@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from vtorque_runtime import epilogue, host, network
+from vtorque_runtime import disks, epilogue, host, network
 from vtorque_runtime.batch.contract import BatchJob, Share
 from vtorque_runtime.hypervisor import URIS, connect
 from vtorque_runtime.images import store
@@ -158,6 +158,7 @@ def _context(
             for mount in site.mounts
         ),
         spool=str(registry.spool(job_id).path),
+        diskless=disks.kind_of(registry.jobs) in disks.MEMORY_KINDS,
     )
 
 

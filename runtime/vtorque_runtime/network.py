@@ -2,8 +2,9 @@
 
 Addresses come from tables, never from a hash. On a bridge of the site's it is the site's table of node and VM slot
 (`AddressTable`). Elsewhere a job has the lowest free block of 10.213.0.0/16 that holds its VMs on this node, the host,
-and the two addresses that no machine may have: a /30 for one VM, a /23 for 256; the range is enough for 16,384 jobs of
-one VM. The host is the first address of the block, VM n is number n + 2.
+a server of what OSv guests write to, and the two addresses that no machine may have: a /29 for one VM, a /23 for 256;
+the range is enough for 8,192 jobs of one VM. The host is the first address of the block, VM n is number n + 2, the
+server is the last.
 """
 
 import json
@@ -32,7 +33,7 @@ _ALLOWED: tuple[tuple[str, str, dict[str, str]], ...] = (
 
 def free_block(vms: int, taken: Iterable[str]) -> str | None:
     """Return the lowest block for so many VMs that overlaps none of `taken` (`10.213.0.8/29`); None: none left."""
-    prefix = _ALL.max_prefixlen - (vms + 2).bit_length()
+    prefix = _ALL.max_prefixlen - (vms + 3).bit_length()
     others = [IPv4Network(block) for block in taken]
     blocks = _ALL.subnets(new_prefix=prefix)
     return next((str(block) for block in blocks if not any(block.overlaps(other) for other in others)), None)

@@ -72,21 +72,25 @@ def partition(name: str, root: Path = ROOT) -> PartitionUndo:
     return PartitionUndo("partition", tuple(map(str, _directories(name, root))), slice_)
 
 
-def make(plan: NodePlan, wanted: PartitionUndo, root: Path = ROOT) -> None:
-    """Make the partition, capped at what the job claimed, before any of its domains starts. Raises Fault VT0937."""
+def make(plan: NodePlan, wanted: PartitionUndo, root: Path = ROOT, outside_bytes: int = 0) -> None:
+    """Make the partition, capped at what the job claimed, before any of its domains starts. Raises Fault VT0937.
+
+    `outside_bytes` of the claimed memory are root's to fill, outside of the partition.
+    """
+    memory_bytes = _ordinary_bytes(plan.claim) - outside_bytes
     tasks = sum(_TASKS_PER_GUEST + guest.machine.vcpus for guest in plan.guests)
     try:
         if left := remove(wanted):
             raise OSError(f"an earlier job's is still there: {left[0]}")
         if wanted.slice:
-            _start_slice(wanted.slice, plan.claim, tasks, root)
+            _start_slice(wanted.slice, plan.claim, memory_bytes, tasks, root)
         for tree, directory in zip(_used(root), map(Path, wanted.directories), strict=True):
             if tree.version == 2 and wanted.slice:
                 _wait_for(directory)  # systemd makes and caps it
                 continue
             for path in (directory.parent, directory):
                 _make_directory(tree, path)
-            for file, value in _caps(tree, directory, plan.claim, tasks):
+            for file, value in _caps(tree, directory, plan.claim, memory_bytes, tasks):
                 (directory / file).write_text(value, encoding="ascii")
     except OSError as error:
         raise Fault("VT0937", "this node cannot hold the job to its share", help=_HELP, detail=str(error)) from None
@@ -112,6 +116,21 @@ def remove(undo: PartitionUndo) -> list[str]:
     if undo.slice and not left:
         _systemd(["systemctl", "stop", undo.slice])
     return [f"cgroup {path}" for path in left]
+
+
+def enter(name: str, below: str, pid: int, root: Path = ROOT) -> None:
+    """Put a process that root starts for the job into the cgroup `below` of its partition. Raises Fault VT0937."""
+    try:
+        for tree, directory in zip(_used(root), _directories(name, root), strict=True):
+            _make_directory(tree, directory / below)
+            (directory / below / "cgroup.procs").write_text(str(pid), encoding="ascii")
+    except OSError as error:
+        raise Fault("VT0937", "this node cannot hold the job to its share", help=_HELP, detail=str(error)) from None
+
+
+def members(name: str, below: str, root: Path = ROOT) -> set[int]:
+    """Return the processes in the cgroup `below` of the job's partition; none where there is no such cgroup."""
+    return {int(pid) for path in _directories(name, root) for pid in text(path / below / "cgroup.procs").split()}
 
 
 def usage(name: str, seen: Usage | None = None, root: Path = ROOT) -> Usage | None:
@@ -202,9 +221,9 @@ def _wait_for(directory: Path) -> None:
         time.sleep(0.02)
 
 
-def _caps(tree: Tree, directory: Path, claim: Claim, tasks: int) -> Iterator[tuple[str, str]]:
+def _caps(tree: Tree, directory: Path, claim: Claim, memory_bytes: int, tasks: int) -> Iterator[tuple[str, str]]:
     """Yield the files of a partition and what they are to say. Nothing is swapped, or the cap were on a part only."""
-    memory = str(_ordinary_bytes(claim))
+    memory = str(memory_bytes)
     caps = {"cpuset.cpus": list_text(claim.cpus)}
     if tree.version == 1:
         # the memory of what is below counts; then the cap, which the one on memory with swap may not be lower than
@@ -233,13 +252,13 @@ def _ordinary_bytes(claim: Claim) -> int:
     return sum(own.pages for own in claim.memory if own.page_bytes == 1)
 
 
-def _start_slice(name: str, claim: Claim, tasks: int, root: Path) -> None:
+def _start_slice(name: str, claim: Claim, memory_bytes: int, tasks: int, root: Path) -> None:
     """Start a transient slice: what systemd is told of it goes when it is stopped.
 
     With v1, systemd caps no CPUs, and the versions of that time say MemoryLimit.
     """
     unified = {controller for tree in trees(root) if tree.version == 2 for controller in tree.controllers}
-    memory = ("t", str(_ordinary_bytes(claim)))
+    memory = ("t", str(memory_bytes))
     properties: dict[str, tuple[str, ...]] = {"MemoryLimit": memory}
     if "memory" in unified:
         properties = {"MemoryMax": memory, "MemorySwapMax": ("t", "0")}

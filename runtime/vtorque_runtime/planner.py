@@ -16,7 +16,7 @@ from vtorque_spec.plan.answer import FilesAnswer, FilesQuestion, Needs, NodeAnsw
 
 SITE = Path("/etc/vtorque")
 
-LARGEST_NEEDS = Needs(256, "", 2**16, 2**40 // 2**10)
+LARGEST_NEEDS = Needs(256, "", 2**16, 2**40 // 2**10, None)
 """What root accepts of a child: 256 VMs, 65,536 vCPUs, 1 PiB."""
 
 _NETWORK = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")

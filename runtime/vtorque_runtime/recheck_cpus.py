@@ -80,7 +80,8 @@ def check_memory(plan: NodePlan, context: NodeContext) -> None:
     require(held.keys() <= room.keys(), "the claim names memory that the node does not have")
     fits = all(pages <= room[place] - gone.get(place, 0) for place, pages in held.items())
     require(fits, "the claim is more than the memory of a cell, less what other jobs hold")
-    needs: Counter[int] = Counter()
+    in_spool = plan.claim.disk_bytes if context.diskless else 0
+    needs: Counter[int] = Counter({1: plan.base_memory_bytes + in_spool})
     for memory in (guest.machine.memory for guest in plan.guests):
         require(memory.size_bytes > 0, "a guest has no memory")
         require(memory.page_bytes is None or memory.page_bytes > 1, "a guest's pages have no size")
@@ -89,7 +90,7 @@ def check_memory(plan: NodePlan, context: NodeContext) -> None:
         require(cells.issuperset(memory.nodeset), "a guest's memory is to lie in a cell that the claim does not name")
     for size, need in needs.items():
         claimed = sum(pages * size for (_, of), pages in held.items() if of == size)
-        require(claimed >= need, "the claim is less than the memory of the guests")
+        require(claimed >= need, "the claim is less than the memory of the guests and of their files in memory")
     whole = sum(pages * size for (_, size), pages in held.items())
     rounding = MIB * len(plan.guests)  # the claim counts a guest's memory in whole MiB
     require(whole < context.allotted_memory_bytes + rounding, "the job claims more memory than it was allotted")

@@ -21,6 +21,7 @@ from vtorque_spec.plan import Filesystem, NodeContext, NodePlan, OfferedMount, s
 
 _LINKS_LIMIT = 40
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
+MS_NOSUID, MS_NODEV = 0x2, 0x4
 _MS_REMOUNT, _MS_BIND, _MS_PRIVATE = 0x20, 0x1000, 1 << 18
 _MNT_DETACH, _UMOUNT_NOFOLLOW = 0x2, 0x8
 _KEPT = os.ST_RDONLY | os.ST_NOEXEC | os.ST_NOATIME | os.ST_NODIRATIME
@@ -48,14 +49,21 @@ class Source(NamedTuple):
 def offer_of(share: Filesystem, context: NodeContext) -> OfferedMount | None:
     """Return the mount of the site that a guest's share is; None where there is none, or it may be read only."""
     for offer in context.mounts:
-        same = (offer.kind, offer.source, offer.options) == (share.kind, share.source, share.options)
+        by_qemu = context.lane == "session" and offer.kind != "nfs"
+        same = (offer.source, offer.options) == (share.source, share.options)
+        same = same and share.kind == ("9p" if by_qemu else offer.kind)
         if same and (offer.writable or share.read_only):
             return offer
     return None
 
 
 def make(plan: NodePlan, context: NodeContext, journal: Journal) -> None:
-    """Bind what the guests share, each a step of the journal. The plan has passed `recheck`. Raises Fault VT0942."""
+    """Bind what the guests share, each a step of the journal. The plan has passed `recheck`. Raises Fault VT0942.
+
+    For an ordinary user there is nothing to do: QEMU opens the directories itself, with the user's own rights.
+    """
+    if plan.lane == "session":
+        return
     for share in plan.guests[0].machine.filesystems:
         offer = offer_of(share, context)
         if share.path and offer is not None:
@@ -162,9 +170,14 @@ def bind(source: Source, path: Path, *, read_only: bool, by_qemu: bool = False) 
         path.parent.chmod(0o711)
     path.mkdir(mode=0o700)
     flags = source.flags & _KEPT | os.ST_NOSUID | os.ST_NODEV | (os.ST_RDONLY if read_only else 0)
-    _mount(f"/proc/self/fd/{source.descriptor}", path, _MS_BIND)
-    _mount(None, path, _MS_PRIVATE)  # what is mounted below the source later is not shared, nor unmounted with the bind
-    _mount(None, path, _MS_BIND | _MS_REMOUNT | flags)
+    mount(f"/proc/self/fd/{source.descriptor}", path, _MS_BIND)
+    mount(None, path, _MS_PRIVATE)  # what is mounted below the source later is not shared, nor unmounted with the bind
+    mount(None, path, _MS_BIND | _MS_REMOUNT | flags)
+    check_seen(path)
+
+
+def check_seen(path: Path) -> None:
+    """Raise Fault VT0914 where what is mounted at the path is not there for libvirt's daemon."""
     if str(path) not in (line.split()[4] for line in _INIT.read_text("utf-8", "replace").splitlines()):
         hint = "start it outside of the batch system's own mount namespace (systemd: PrivateTmp=no, ProtectSystem=no)"
         raise Fault("VT0914", f"what is mounted at {path} is not seen by the rest of the node", help=hint)
@@ -193,8 +206,10 @@ def unmount(path: Path) -> None:
         pass
 
 
-def _mount(source: str | None, path: Path, flags: int) -> None:
-    if _libc().mount(None if source is None else os.fsencode(source), os.fsencode(path), None, flags, None):
+def mount(source: str | None, path: Path, flags: int, kind: str | None = None, options: str | None = None) -> None:
+    """Mount by mount(2), `kind` being the file system's type. Raises OSError."""
+    words = (None if word is None else os.fsencode(word) for word in (source, str(path), kind))
+    if _libc().mount(*words, flags, None if options is None else options.encode("ascii")):
         number = ctypes.get_errno()
         raise OSError(number, f"mount: {os.strerror(number)}", str(path))
 

@@ -44,6 +44,8 @@ def run(uuids: Iterable[str], agents: Agents, limit_s: float = LIMIT_S) -> None:
             late.append(uuid)
         elif (pid := _started(uuid, agents)) is not None:
             running[uuid] = pid
+        else:
+            LOG.info("the shutdown hook in domain %s did not start: no agent there runs programs", uuid)
     while running and time.monotonic() < until:
         time.sleep(_TICK_S)
         for uuid, pid in list(running.items()):

@@ -16,6 +16,7 @@
     BASE/jobs/JOB/account.json    its line of accounting.jsonl          owner of BASE  0600
     BASE/jobs/JOB/attached        socket; who connects is of the body   job's owner    0600
     BASE/log/JOB.jsonl            the record of JOB, JSON lines         owner of BASE  0600
+    BASE/digests.json             files of images that were read whole  owner of BASE  0600
     BASE/ended/JOB                the start of JOB that an epilogue ended: no prologue of it may begin any more
 
 A prologue that registers and an epilogue lock the job's record: they come one at a time.

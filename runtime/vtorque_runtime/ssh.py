@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from vtorque_spec.fault import Fault
-from vtorque_spec.plan import Guest, Login, TapNic
+from vtorque_spec.plan import Guest, LinuxGuest, Login, TapNic
 
 FAILED = 255
 """The exit code of a client that failed itself."""
@@ -41,7 +41,7 @@ class Access:
     port: int
 
 
-def access(guest: Guest, directory: Path) -> Access:
+def access(guest: LinuxGuest, directory: Path) -> Access:
     """Return how the owner of `directory` reaches the guest."""
     return Access(guest.login, directory, f"s{guest.index}", guest.hostname, *access_to(guest))
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from vtorque_runtime.files import replace_file, start_ticks
 from vtorque_runtime.log import LOG
+from vtorque_runtime.osv.verdict import Ending
 from vtorque_runtime.partition import Usage
 from vtorque_runtime.spool import Spool
 from vtorque_runtime.verdict import Verdict
@@ -19,10 +20,11 @@ REGISTERED, READY, FAILED = "registered", "ready", "failed"
 
 @dataclass(frozen=True)
 class VmStatus:
-    """One VM of this node, and the phase of its boot (`boot.PHASE_LIMITS`)."""
+    """One VM of this node, and the phase of its boot (`boot.PHASE_LIMITS`); of an OSv guest how its job ended, too."""
 
     hostname: str
     phase: str
+    ending: Ending | None = None
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,12 @@ class Publisher:
             return
         vms = tuple(replace(vm, phase=name) if vm.hostname == guest else vm for vm in self._now.vms)
         self.publish(phase="booting", vms=vms)
+
+    def ended(self, guest: str, ending: Ending) -> None:
+        """Say how the job of an OSv guest ended."""
+        LOG.info("%s: ended with %d", guest, ending.code)
+        vms = tuple(replace(vm, ending=ending) if vm.hostname == guest else vm for vm in self._now.vms)
+        self.publish(vms=vms)
 
     def note(self, text: str) -> None:
         """See Progress."""

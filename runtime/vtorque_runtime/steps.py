@@ -12,10 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from vtorque_runtime import forwarding, irq, partition, shares, shutdown_hooks
+from vtorque_runtime import forwarding, irq, partition, ramdisk, shares, shutdown_hooks
 from vtorque_runtime.forwarding import ForwardingUndo
 from vtorque_runtime.irq import IrqUndo
+from vtorque_runtime.osv import exports
+from vtorque_runtime.osv.exports import ExportsUndo
 from vtorque_runtime.partition import PartitionUndo
+from vtorque_runtime.ramdisk import MemoryUndo
 from vtorque_runtime.shares import ShareUndo
 from vtorque_runtime.shutdown_hooks import ShutdownHooks
 from vtorque_spec.canonical import from_data
@@ -91,7 +94,9 @@ Undo = (
     | FilterUndo
     | ForwardingUndo
     | TreeUndo
+    | ExportsUndo
     | IrqUndo
+    | MemoryUndo
     | PartitionUndo
     | ShareUndo
     | ShutdownHooks
@@ -130,8 +135,12 @@ def _undo(undo: Undo, spool: Path, connect: Connect) -> list[str]:
         case TreeUndo(name=name):
             remove_entry(spool, name)
             return [f"file {spool / name}"] if os.path.lexists(spool / name) else []
+        case ExportsUndo():
+            return exports.end(undo)
         case IrqUndo():
             return irq.restore(undo)
+        case MemoryUndo():
+            return ramdisk.remove(spool)
         case PartitionUndo():
             return partition.remove(undo)
         case ShareUndo():

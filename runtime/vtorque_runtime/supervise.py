@@ -27,6 +27,8 @@ from vtorque_runtime.images import store
 from vtorque_runtime.journal import BuriedError
 from vtorque_runtime.keys import read_cluster_keys
 from vtorque_runtime.log import LOG, recorded
+from vtorque_runtime.osv import guests as osv
+from vtorque_runtime.osv.verdict import Ending
 from vtorque_runtime.planner import Planner, compiled, offered
 from vtorque_runtime.signals import SignalledError, Signals
 from vtorque_runtime.spool import EndedError, Registration, Registry, Spool
@@ -105,8 +107,15 @@ class _Supervisor:
         told = handover.of_plan(plan, reserved.context.vms, self.job.job_id, int(ends_s + self.clock_s))
         replace_file(self.spool.handover, canonical_json(told), 0o400, self.status.owner)
         stopped = partial(self._stopped, attached)
-        watches, master = bring_up(bundle, reserved, self.signals, self.status, stack, stopped)
-        ssh.end(master)
+        watches: Watches | osv.Guests
+        if plan.guests[0].kind == "osv":
+            part, left_s = reserved.context.partition, ends_s - time.time()
+            watches = osv.start(bundle, reserved, self.signals, self.status, stack, left_s, partial(self._ended, part))
+            watches.told_to_stop = attached.asked_to_stop
+            watches.wait(self.signals, stopped)
+        else:
+            watches, master = bring_up(bundle, reserved, self.signals, self.status, stack, stopped)
+            ssh.end(master)
         self.status.phase(READY)
         self._watch(watches, stopped, reserved.context.partition)
 
@@ -159,7 +168,15 @@ class _Supervisor:
                 self.status.update(suspended=stopped)
         return stopped
 
-    def _watch(self, watches: Watches, stopped: Callable[[Sequence[Watch]], bool], part: str | None) -> None:
+    def _ended(self, part: str | None, guest: str, ending: Ending) -> None:
+        """Who follows the job may end with the last of its guests, and tell before what they took."""
+        if part is not None:
+            self.status.update(usage=partition.usage(part, self.status.now.usage))
+        self.status.ended(guest, ending)
+
+    def _watch(
+        self, watches: Watches | osv.Guests, stopped: Callable[[Sequence[Watch]], bool], part: str | None
+    ) -> None:
         """Look after the guests until a signal comes; raises the Fault of one that was lost."""
         measured = 0.0
         while True:

@@ -22,13 +22,29 @@ BODY_EXIT_CODES: dict[Kind, int] = {"user": 78, "site": 78, "node": 75, "transie
 OFFLINE: frozenset[Kind] = frozenset({"node"})
 """For which the node may be taken out of service."""
 
-_SITE = frozenset({"VT0501", "VT0502", "VT0503", "VT0504", "VT0505", "VT0704", "VT0926", "VT0935", "VT0938"})
+_SITE = frozenset({"VT0501", "VT0502", "VT0503", "VT0504", "VT0505", "VT0704", "VT0926", "VT0935", "VT0938", "VT0967"})
+_SITE |= {"VT0510", "VT0512", "VT0513", "VT0514"}  # what the catalogue says, or says no more
+_SITE |= {"VT0956"}  # a node without what the site's mounts need for OSv
+_SITE |= {f"VT053{n}" for n in range(7)}  # a stored image that no guest can have
 _NODE = frozenset({"VT0902", "VT0905", "VT0907", "VT0911", "VT0937", "VT0944"})
 """What no job can cause: a user whose job could would take nodes away from everybody."""
 _BROKEN = frozenset({errno.EIO, errno.EROFS})
 """A full disk is not among them: what guests write, and what their owner does on the node, may fill one."""
 _TRANSIENT = frozenset(
-    {"VT0903", "VT0904", "VT0908", "VT0913", "VT0914", "VT0916", "VT0917", "VT0920", "VT0930", "VT0943"}
+    {
+        "VT0903",
+        "VT0904",
+        "VT0908",
+        "VT0913",
+        "VT0914",
+        "VT0916",
+        "VT0917",
+        "VT0920",
+        "VT0930",
+        "VT0943",
+        "VT0957",
+        "VT0966",
+    }
 )
 
 

@@ -9,6 +9,8 @@ from vtorque_spec.fault import Fault
 
 TICK_S = 0.3
 
+PAUSED = "QEMU paused it: the disk below its overlay may be full"
+
 
 class Observer(Protocol):
     """What watching needs of a hypervisor."""
@@ -40,7 +42,7 @@ class Watch:
             return None
         return {
             None: "it switched itself off or crashed",
-            "paused": "QEMU paused it: the disk below its overlay may be full",
+            "paused": PAUSED,
         }.get(state, f"its domain is {state}")
 
     def lost(self, how: str) -> Fault:

@@ -1,7 +1,7 @@
 """Plans built directly, past the models: what the compilers are given."""
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 from hypothesis import strategies as st
 
@@ -28,6 +28,7 @@ from vtorque_spec.plan import (
     Machine,
     Mount,
     NodeRequest,
+    OsvGuest,
     Pinning,
     Pins,
     TapNic,
@@ -57,6 +58,13 @@ SETUP = GuestSetup(
     ("g++", "libmetis5"),
     "#!/bin/sh\necho boot\n",
     "#!/bin/sh\necho bye\n",
+)
+
+REDHAT_SETUP = replace(
+    SETUP,
+    packages=("R", "perl-Time-HiRes"),
+    dnf_repos="[baseos]\nname=BaseOS\nbaseurl=http://mirror/rocky/9/BaseOS\n",
+    packager="dnf",
 )
 
 UNPINNED = Pins((), (), (), ())
@@ -118,7 +126,8 @@ JOB = JobPlan(
     name="cavity",
     site="local",
     batch=BatchRequest(2, None, 7200, "batch", "hpc1234", "cavity.out", True, (), None, (), None),
-    image=Image("debian-12", None, "linux", "console=ttyS0"),
+    image=Image("debian-12", None, "linux", "console=ttyS0", None),
+    osv=None,
     vcpus=14,
     memory_bytes=23 * GIB,
     vms_per_node=1,
@@ -127,7 +136,8 @@ JOB = JobPlan(
     hugepages="none",
     shared_memory_bytes=0,
     root_disk_bytes=20 * GIB,
-    root_disk_in_ram=False,
+    root_disk_backing="shared",
+    base_memory_bytes=0,
     devices=(),
     disks=(),
     mounts=(Mount("home", "virtiofs", "/home", "/home", False, ()),),
@@ -189,6 +199,7 @@ GUESTS = {
     "nothing-shared": with_machine(filesystems=(SOFTWARE, ARCHIVE)),
     "disk": with_machine(replace(GUEST, disks=(SCRATCH,)), disks=(OVERLAY, SEED, SCRATCH_DISK)),
     "setup": replace(GUEST, setup=SETUP),
+    "redhat": replace(GUEST, setup=REDHAT_SETUP),
     "pinned": with_machine(pins=Pins(((4, 5, 6, 9), (7,)), (1, 2), (), ())),
     "floating": with_machine(pins=Pins((), (), (), (2, 3, 6, 7))),
     "iocm": with_machine(
@@ -216,6 +227,45 @@ GUESTS = {
     "vcpus-256": with_machine(virt="kvm", vcpus=256, topology=CpuTopology(2, 64, 2)),
 }
 """One of each kind that the domain compiler tells apart."""
+
+LINE = '--verbose --power-off-on-abort --ip=eth0,10.177.0.2,255.255.255.0 --env=A=a\\ b /t -v "x y"'
+OSV = OsvGuest(
+    kind="osv",
+    index=0,
+    machine=replace(
+        MACHINE, kernel="/spool/vm0/kernel.elf", initrd=None, cmdline=LINE, disks=(OVERLAY, SEED), nic=NETWORK
+    ),
+    root_disk_bytes=GIB,
+    board="q35",
+    boot="kernel",
+    command_line=LINE,
+    cloud_init=True,
+    console="job",
+    node="n1",
+    hostname="vt-42-0",
+)
+
+
+def osv(board: Literal["q35", "pc"], boot: Literal["kernel", "disk"], **changes: Any) -> OsvGuest:
+    """Return an OSv guest that starts in that way, with another machine."""
+    if boot == "disk":
+        changes = {"kernel": None, "cmdline": "", **changes}
+    return replace(OSV, board=board, boot=boot, machine=replace(OSV.machine, **changes))
+
+
+OSV_GUESTS = {
+    "osv-kernel": OSV,
+    "osv-disk": osv("q35", "disk", disks=(OVERLAY,)),
+    "osv-user-nic": osv("q35", "kernel", nic=USER),
+    "osv-shares": osv("q35", "kernel", filesystems=(replace(HOME, read_only=True), DATA)),
+    "osv-iothread": osv(
+        "q35", "disk", disks=(replace(OVERLAY, iothread=1, queues=1), SEED), pins=Pins((), (), ((0,),), ())
+    ),
+    "osv-kvm": osv("q35", "disk", virt="kvm", vcpus=64, topology=CpuTopology(1, 64, 1)),
+    "osv-2018": osv("pc", "disk", nic=BRIDGE),
+    "osv-2018-user-nic": osv("pc", "disk", nic=USER),
+}
+"""OSv guests, by board and by the way that they boot."""
 
 
 def cpu_sets(least: int = 1) -> st.SearchStrategy[tuple[int, ...]]:

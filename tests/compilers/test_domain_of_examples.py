@@ -6,7 +6,7 @@ import pytest
 from lxml import etree
 
 from tests.compilers.domains import lost_in_the_qemu_driver, lost_in_the_test_driver, schema
-from tests.spec.helpers import EXAMPLES, checked, site
+from tests.spec.helpers import EXAMPLES, checked, site_of
 from tests.support.libvirtd import Libvirtd
 from vtorque_spec.diagnostics import Report
 from vtorque_spec.driver import compile_bundle
@@ -16,9 +16,11 @@ ANY_EXAMPLE = pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.na
 
 
 def domains_of(path: Path) -> list[str]:
-    """Return the domains that an example gives on a node of the built-in site."""
+    """Return the domains that an example gives on a node of its site."""
     report = Report()
-    files = compile_bundle(checked(path.read_text(), where=path.parent), site(), Artifact("job.sh", ""), report)
+    at = site_of(path)
+    found = checked(path.read_text(), where=path.parent, at=at)
+    files = compile_bundle(found, at, Artifact("job.sh", ""), report)
     assert report.items == []
     found = [file.text for file in files if file.path.endswith("/domain.xml")]
     assert found

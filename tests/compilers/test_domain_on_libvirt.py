@@ -4,17 +4,18 @@ import pytest
 from hypothesis import given, settings
 
 from tests.compilers.domains import lost_in_the_qemu_driver, lost_in_the_test_driver
-from tests.compilers.plans import GUESTS, any_guest
+from tests.compilers.plans import GUESTS, OSV_GUESTS, any_guest
 from tests.support.libvirtd import Libvirtd
 from vtorque_compilers.domain import compile_domain
-from vtorque_spec.plan import LinuxGuest
+from vtorque_spec.plan import Guest, LinuxGuest
 
 pytestmark = pytest.mark.libvirt
-ANY_GUEST = pytest.mark.parametrize("guest", GUESTS.values(), ids=GUESTS)
+EACH: dict[str, Guest] = {**GUESTS, **OSV_GUESTS}
+ANY_GUEST = pytest.mark.parametrize("guest", EACH.values(), ids=EACH)
 
 
 @ANY_GUEST
-def test_the_test_driver_keeps_everything(guest: LinuxGuest) -> None:
+def test_the_test_driver_keeps_everything(guest: Guest) -> None:
     assert lost_in_the_test_driver(compile_domain(guest).text) == []
 
 
@@ -26,7 +27,7 @@ def test_the_test_driver_keeps_any_placement(guest: LinuxGuest) -> None:
 
 @pytest.mark.root
 @ANY_GUEST
-def test_the_qemu_driver_keeps_everything(guest: LinuxGuest, libvirtd: Libvirtd) -> None:
+def test_the_qemu_driver_keeps_everything(guest: Guest, libvirtd: Libvirtd) -> None:
     assert lost_in_the_qemu_driver(compile_domain(guest).text) == []
 
 

@@ -45,10 +45,10 @@ def run(commands):
 prepared = run([command for command in config["bootcmd"] if "names.sh" not in command])  # there is no volume here
 for file in config["write_files"]:
     os.makedirs(os.path.dirname(file["path"]), exist_ok=True)
-    with open(file["path"], "w") as target:
+    with open(file["path"], "a" if file.get("append") else "w") as target:
         target.write(file["content"])
     os.chmod(file["path"], int(file["permissions"], 8))
-distro = distros.fetch("debian")("debian", {}, None)
+distro = distros.fetch(sys.argv[2])(sys.argv[2], {}, None)
 users, _ = ug_util.normalize_users_groups(config, distro)
 for name, settings in users.items():
     try:
@@ -59,7 +59,7 @@ print("prepare", prepared, "finish", run(config["runcmd"]))
 """
 
 REPORT = """
-%s -c "$1" "$2"
+%s -c "$1" "$2" "$5"
 id -u "$3"; id -G "$3"; getent passwd "$3" | cut -d: -f6,7; getent shadow "$3" | cut -d: -f2
 stat -c '%%u:%%g %%a' "$4" /run/vtorque/job /run/vtorque/boot
 cat /run/vtorque/boot
@@ -74,14 +74,19 @@ class Result:
         self.console = console.splitlines()
 
 
-def booted(guest: LinuxGuest, tmp_path: Path, passwd: str = "", group: str = "", before: str = ":") -> Result:
-    """Run the seed where the image's account files end in `passwd` and `group`; `before` is shell text to run first."""
+def booted(
+    guest: LinuxGuest, tmp_path: Path, passwd: str = "", group: str = "", before: str = ":", distro: str = "debian"
+) -> Result:
+    """Run the seed where the image's account files end in `passwd` and `group`; `before` is shell text to run first.
+
+    `distro` is what cloud-init takes the image for.
+    """
     if not CLOUD_INIT.exists():
         pytest.skip("cloud-init is not installed")
     (tmp_path / "etc").mkdir()
     for name, text in (("passwd", passwd), ("group", group), ("user-data", compile_seed(guest)[0].text)):
         (tmp_path / name).write_text(text)
-    arguments = [CLOUD_INIT_RUN, str(tmp_path / "user-data"), guest.login.user, guest.login.home]
+    arguments = [CLOUD_INIT_RUN, str(tmp_path / "user-data"), guest.login.user, guest.login.home, distro]
     inside = ["sh", "-c", f"{before}\n{REPORT}", "report", *arguments]
     command = ["unshare", "--mount", "--propagation", "private", "sh", "-euc", ENTER, "enter", str(tmp_path), *inside]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -267,7 +272,7 @@ def test_packages_that_cannot_be_installed_are_named(packages: str, update: int,
 
 def test_updates_are_those_of_security_alone(tmp_path: Path) -> None:
     """By this machine's own apt, on its own lists: what it would install."""
-    text = (ROOT / "compilers/vtorque_compilers/seed/updates.sh").read_text()
+    text = (ROOT / "compilers/vtorque_compilers/seed/updates_apt.sh").read_text()
     lists = Path("/var/lib/apt/lists")
     if not any(lists.glob("*security*Packages*")):
         pytest.skip("apt has no list of a security archive here")

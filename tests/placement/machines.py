@@ -121,6 +121,6 @@ def jobs(draw: st.DrawFn) -> JobPlan:
         io=(least, most),
         shared_memory_bytes=draw(st.sampled_from([0, 0, 5_000_000])),
         root_disk_bytes=100 * MIB,
-        root_disk_in_ram=draw(st.booleans()),
+        base_memory_bytes=draw(st.sampled_from([0, 100 * MIB])),
         exclusive=draw(st.booleans()),
     )

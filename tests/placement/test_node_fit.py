@@ -14,7 +14,7 @@ from vtorque_spec.placement.engine import solve
 from vtorque_spec.placement.fit import Placed, place, shortages
 from vtorque_spec.placement.model import Placement
 from vtorque_spec.placement.nodes import HostNode
-from vtorque_spec.plan import CellMemory, Claim, JobPlan
+from vtorque_spec.plan import CellMemory, Claim, JobPlan, overlay_bytes
 
 MANY = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 FLAT: dict[str, Any] = {"cpus": 4, "memory": "8GiB"}
@@ -60,10 +60,19 @@ def test_the_allotment_counts_to_the_byte() -> None:
 
 
 def test_what_lies_beside_the_guests_memory_counts() -> None:
-    asked = job(vms_per_node=3, shared_memory_bytes=100, root_disk_bytes=GIB, root_disk_in_ram=True)
-    assert beside_bytes(asked) == 256 * MIB + 34 + GIB
+    asked = job(vms_per_node=3, shared_memory_bytes=100, base_memory_bytes=3 * GIB)
+    assert beside_bytes(asked, node_of(FLAT)) == 256 * MIB + 34 + GIB
     assert found(asked, node_of({**FLAT, "memory": "6912MiB"})) == ["VT0403"]
     assert found(asked, node_of({**FLAT, "memory": "6915MiB"})) == []
+
+
+def test_disks_are_memory_where_the_node_has_none() -> None:
+    asked, disk = job(root_disk_bytes=GIB), 128 * MIB + overlay_bytes(GIB)
+    node = node_of({**FLAT, "diskless": True, "memory": "3GiB"})
+    assert beside_bytes(asked, node) == 256 * MIB + disk
+    assert found(asked, node) == []
+    assert found(asked, node_of({**FLAT, "diskless": True, "memory": "2GiB"})) == ["VT0403"]
+    assert found(asked, node_of({**FLAT, "memory": "2GiB"})) == []
 
 
 def test_qemu_needs_ordinary_memory_beside_huge_pages() -> None:

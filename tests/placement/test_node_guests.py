@@ -130,7 +130,7 @@ def test_memory_adds_up_in_every_cell(node: HostNode, job: JobPlan) -> None:
         cell = room[held.cell]
         if held.page_bytes > 1 or job.pinning.mode != "none":
             assert held.pages <= (cell.memory_bytes if held.page_bytes == 1 else cell.hugepages[held.page_bytes])
-    least = job.vms_per_node * (beside_bytes(job) if page else job.memory_bytes + beside_bytes(job))
+    least = job.vms_per_node * (beside_bytes(job, node) if page else job.memory_bytes + beside_bytes(job, node))
     ordinary = sum(held.pages for held in found.claim.memory if held.page_bytes == 1)
     assert least <= ordinary < least + job.vms_per_node * MIB
     if page:
@@ -149,7 +149,7 @@ def test_guest_cells_mirror_the_hosts(said: dict[str, Any], job: JobPlan, share:
     """Mostly one VM that has so many hundredths of the node's memory, often more than a cell has."""
     node = node_of(said)
     if share > 30:
-        there = sum(cell.memory_bytes for cell in node.for_engine().cells) - beside_bytes(job) - len(node.cells) * MIB
+        there = sum(cell.memory_bytes - MIB for cell in node.for_engine().cells) - beside_bytes(job, node)
         job = replace(job, vms_per_node=1, hugepages="none", memory_bytes=max(1, there * share // 100))
     found = told(job, node)
     if found is None:

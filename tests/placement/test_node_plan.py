@@ -6,14 +6,24 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, event, given, settings
 
-from tests.placement.machines import DUAL, GIB, SMALL, classes, job, jobs, site_of
+from tests.placement.machines import DUAL, GIB, MIB, SMALL, classes, job, jobs, site_of
 from tests.spec.helpers import MINIMAL, checked
 from vtorque_spec.fault import Fault
 from vtorque_spec.placement.node_plan import plan_node
 from vtorque_spec.placement.nodes import node_of_class, node_of_context
 from vtorque_spec.placement.preview import preview_context
 from vtorque_spec.placement.shortage import Shortage
-from vtorque_spec.plan import CellMemory, Claim, ImageFiles, JobPlan, JobVm, NodeContext, NodePlan
+from vtorque_spec.plan import (
+    CellMemory,
+    Claim,
+    ImageFiles,
+    JobPlan,
+    JobVm,
+    NodeContext,
+    NodePlan,
+    copy_name,
+    overlay_bytes,
+)
 
 FLAT: dict[str, Any] = {"cpus": 4, "memory": "8GiB", "vcpu": "thread"}
 
@@ -163,8 +173,11 @@ def test_an_image_that_is_not_here() -> None:
     with pytest.raises(Fault, match="VT0502"):
         planned(SMALL, FLAT, images=())
     named = dataclasses.replace(SMALL, image=dataclasses.replace(SMALL.image, sha256="a" * 64))
-    with pytest.raises(Fault, match="VT0503"):
-        planned(named, FLAT, images=(ImageFiles("debian-12", "b" * 64, "/d", "qcow2", "/k", "/i"),))
+    others = tuple(ImageFiles("debian-12", digit * 64, "/d", "qcow2", "/k", "/i") for digit in "bc")
+    with pytest.raises(Fault, match=f"VT0503: .* digest {'b' * 64}, {'c' * 64}; the job needs {'a' * 64}"):
+        planned(named, FLAT, images=others)
+    meant = ImageFiles("debian-12", "a" * 64, "/d", "qcow2", "/k", "/i")
+    assert planned(named, FLAT, images=(*others, meant)).image == meant
 
 
 # --- degradations -----------------------------------------------------------------------------------------------------
@@ -211,3 +224,37 @@ def test_a_context_of_any_order_gives_the_same_plan() -> None:
     turned: NodeContext = dataclasses.replace(preview, allotted_cpus=tuple(reversed(preview.allotted_cpus)))
     plans = [plan_node(SMALL, one, node_of_context(at, "thin", one)) for one in (preview, turned)]
     assert plans[0] == plans[1]
+
+
+# --- root disks -------------------------------------------------------------------------------------------------------
+
+BASE_BYTES = overlay_bytes(GIB)
+"""The image of the local site has a disk of 1 GiB."""
+
+
+@pytest.mark.parametrize(
+    ("backing", "place", "memory_bytes"),
+    [("local", "/var/lib/vtorque/bases/", 0), ("ram", "/var/lib/vtorque/jobs/0.preview/base/", BASE_BYTES)],
+)
+def test_what_is_below_a_root_disk(backing: str, place: str, memory_bytes: int) -> None:
+    """All VMs of a node have one below them; memory counts it once, and each overlay is promised disk space."""
+    said = "vms_per_node: 2\nroot_disk: {{backing: {}, size: 2GiB}}\n"
+    found, shared = of_job(said.format(backing)), of_job(said.format("shared"))
+    assert (found.backing, found.base_memory_bytes) == (backing, memory_bytes)
+    assert {guest.machine.disks[0].backing for guest in found.guests} == {place + copy_name(found.image)}
+    assert {guest.machine.disks[0].backing for guest in shared.guests} == {found.image.disk}
+    ordinary = [sum(own.pages for own in one.claim.memory if own.page_bytes == 1) for one in (found, shared)]
+    assert 0 <= ordinary[0] - ordinary[1] - memory_bytes <= 2 * MIB
+    assert found.claim.disk_bytes == shared.claim.disk_bytes == 2 * (overlay_bytes(2 * GIB) + 128 * MIB)
+
+
+def test_an_ordinary_user_has_no_image_in_memory() -> None:
+    with pytest.raises(Fault, match=r"VT0906.*`backing: ram`"):
+        of_job("root_disk: {backing: ram}\n", lane="session")
+    assert of_job("root_disk: {backing: local}\n", lane="session").backing == "local"
+
+
+def test_on_a_node_without_disks_they_are_claimed_as_memory() -> None:
+    job = checked(MINIMAL + "root_disk: {size: 2GiB}\n").job
+    found = planned(job, {**FLAT, "diskless": True}, diskless=True)
+    assert sum(own.pages for own in found.claim.memory) >= job.memory_bytes + found.claim.disk_bytes

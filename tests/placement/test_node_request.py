@@ -94,8 +94,8 @@ def test_an_exclusive_job_asks_for_all_that_the_batch_system_counts(slot: str, i
 
 
 def test_memory_has_all_that_each_vm_takes() -> None:
-    asked = job(vms_per_node=3, memory_bytes=GIB, shared_memory_bytes=100, root_disk_bytes=GIB, root_disk_in_ram=True)
-    assert memory_bytes(asked) == 3 * (GIB + 256 * MIB + 34 + GIB)
+    asked = job(vms_per_node=3, memory_bytes=GIB, shared_memory_bytes=100, base_memory_bytes=3 * GIB)
+    assert memory_bytes(asked, node_of(DUAL)) == 3 * (GIB + 256 * MIB + 34 + GIB)
 
 
 # --- which class ------------------------------------------------------------------------------------------------------

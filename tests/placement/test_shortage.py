@@ -172,9 +172,9 @@ def test_cells(asked: JobPlan, said: dict[str, Any], expected: str) -> None:
             "or with `memory: 1792MiB`",
         ),
         (
-            job(memory_bytes=7 * GIB, shared_memory_bytes=GIB, root_disk_bytes=2 * GIB, root_disk_in_ram=True), FLAT,
-            "VT0403 7GiB + 256MiB for QEMU + 1GiB of what the VMs share + 2GiB of disk in memory = 10.25GiB of memory; "
-            f"{NAME} has 8GiB | it fits with `memory: 4864MiB`",
+            job(memory_bytes=7 * GIB, shared_memory_bytes=GIB, base_memory_bytes=2 * GIB), FLAT,
+            "VT0403 7GiB + 256MiB for QEMU + 1GiB of what the VMs share + 2GiB of the image in memory = 10.25GiB of "
+            f"memory; {NAME} has 8GiB | it fits with `memory: 4864MiB`",
         ),
         (
             job(memory_bytes=7936 * MIB + 1), FLAT,

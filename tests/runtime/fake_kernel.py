@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tests.compilers.plans import BRIDGE, GUEST, OVERLAY, SEED, with_machine
-from vtorque_spec.plan import Claim, ImageFiles, IoCores, LinuxGuest, NodePlan, Pins
+from vtorque_spec.plan import Claim, Guest, ImageFiles, IoCores, LinuxGuest, NodePlan, Pins
 
 KERNEL_THREADS = 2
 """Of which process all threads of the kernel's own are children."""
@@ -40,7 +40,7 @@ class FakeKernel:
             "\n".join([*lines, f"Cpus_allowed_list:\t{cpus}", "Mems_allowed_list:\t0", ""]).encode()
         )
 
-    def qemu(self, guest: LinuxGuest, pid: int = 4000, **threads: str) -> None:
+    def qemu(self, guest: Guest, pid: int = 4000, **threads: str) -> None:
         """Add the process of a guest as libvirt starts it by its pins; `threads` are more of its threads."""
         pins = guest.machine.pins
         own = text(pins.emulator or pins.cpuset)
@@ -87,9 +87,8 @@ def guest(index: int = 0, **pins: object) -> LinuxGuest:
     own = Pins(vcpus, (2, 3), ((2, 3), (2, 3)), tuple(range(first, first + 4)))
     disks = (replace(OVERLAY, iothread=1, queues=4), replace(OVERLAY, target="vdc", iothread=2, queues=4), SEED)
     uuid = f"6f6a9f5e-8f0f-4c4f-9a3e-1d7a7c3f0a{index:02x}"
-    machine = with_machine(
-        name=f"vt-42-{index}", uuid=uuid, vcpus=4, pins=replace(own, **pins), disks=disks, nic=BRIDGE
-    )  # type: ignore[arg-type]
+    own = replace(own, **pins)  # type: ignore[arg-type] # each is a tuple of the right kind
+    machine = with_machine(name=f"vt-42-{index}", uuid=uuid, vcpus=4, pins=own, disks=disks, nic=BRIDGE)
     return replace(machine, index=index)
 
 
@@ -112,6 +111,8 @@ def plan(*guests: LinuxGuest, io: IoCores = IO, **changes: object) -> NodePlan:
         spool="/spool",
         login=GUEST.login,
         image=image,
+        backing="shared",
+        base_memory_bytes=0,
         guests=guests,
         host_cpus=(0, 1),
         io=io,

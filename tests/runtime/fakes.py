@@ -15,6 +15,7 @@ from vtorque_runtime import identity
 from vtorque_runtime.handover import Handover, of_plan
 from vtorque_runtime.identity import Draft, Reserved
 from vtorque_runtime.images import store
+from vtorque_runtime.images.provenance import Provenance
 from vtorque_runtime.keys import JobKeys
 from vtorque_runtime.recheck import SEED_FILES, SHARED_FILES
 from vtorque_runtime.spool import Lane, open_registry
@@ -24,6 +25,7 @@ from vtorque_spec.plan import (
     NO_SETUP,
     VERSION,
     Artifact,
+    Backing,
     Cell,
     CellMemory,
     Claim,
@@ -31,6 +33,7 @@ from vtorque_spec.plan import (
     Device,
     Disk,
     Group,
+    Guest,
     GuestMemory,
     ImageFiles,
     IoCores,
@@ -48,6 +51,8 @@ from vtorque_spec.plan import (
     SaidImage,
     SaidNode,
     Slot,
+    base_file,
+    spool_bytes,
 )
 
 GIB = 1024**3
@@ -69,8 +74,8 @@ def site(**changes: object) -> NodeSite:
         node_fault="none",
         hypervisor="any",
         hook_limit_s=None,
-        node=SaidNode(1, False, 0, (), ()),
-        images=(SaidImage("tiny", None, "console=ttyS0"),),
+        node=SaidNode(1, False, 0, (), (), False),
+        images=(SaidImage("tiny", None, "console=ttyS0", None),),
         setup=NO_SETUP,
         io_mode="libvirt",
         io_nics=None,
@@ -89,9 +94,10 @@ def image_store(directory: Path) -> tuple[ImageFiles, ...]:
     """A store with one image whose disk is empty."""
     with store.staging(directory) as staging:
         subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", staging / "root.qcow2", "64M"], check=True)
-        for name in ("vmlinuz", "initrd.img", "packages.txt"):
+        for name in ("vmlinuz", "initrd.img", "packages.txt", "contents.txt"):
             (staging / name).write_text(name)
-        store.publish(staging, store.describe(staging, "tiny", created=1, recipe="", archive=""))
+        made = Provenance("", "", (), (), ())
+        store.publish(staging, store.describe(staging, "tiny", created=1, provenance=made))
     return store.installed(directory)
 
 
@@ -159,6 +165,8 @@ def plan(context: NodeContext, io_cores: int = 0, first: int = 1) -> NodePlan:
         spool=spool,
         login=context.login,
         image=image,
+        backing="shared",
+        base_memory_bytes=0,
         guests=guests,
         host_cpus=(0, 16),
         io=io,
@@ -171,11 +179,23 @@ def plan(context: NodeContext, io_cores: int = 0, first: int = 1) -> NodePlan:
     )
 
 
+def read_from(found: NodePlan, backing: Backing, memory_bytes: int = 0) -> NodePlan:
+    """The plan with root disks that are read from there; in memory the image takes so much."""
+    base = base_file(found.image, backing, found.spool)
+
+    def based(guest: Guest) -> Guest:
+        root, *others = guest.machine.disks
+        return replace(guest, machine=replace(guest.machine, disks=(replace(root, backing=base), *others)))
+
+    guests = tuple(map(based, found.guests))
+    return replace(found, backing=backing, base_memory_bytes=memory_bytes, guests=guests)
+
+
 def claimed(guests: Sequence[LinuxGuest], io: IoCores) -> Claim:
     """What a job holds whose guests lie in cell 0."""
     cpus = {cpu for guest in guests for cpu in guest.machine.pins.cpuset} | {cpu for core in io.cores for cpu in core}
     memory = sum(guest.machine.memory.size_bytes + 256 * MIB for guest in guests)
-    return Claim(tuple(sorted(cpus)), (CellMemory(0, 1, memory),), ())
+    return Claim(tuple(sorted(cpus)), (CellMemory(0, 1, memory),), (), sum(map(spool_bytes, guests)))
 
 
 def compiled(plan: NodePlan) -> NodeBundle:

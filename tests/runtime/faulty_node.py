@@ -25,6 +25,7 @@ from vtorque_runtime import (
     begin,
     boot,
     bring_up,
+    disks,
     epilogue,
     forwarding,
     host,
@@ -42,9 +43,11 @@ from vtorque_runtime.images import store
 from vtorque_runtime.journal import Journal
 from vtorque_runtime.spool import Registry, open_registry
 from vtorque_spec.plan import (
+    MIB,
     Device,
     Filesystem,
     GuestSetup,
+    LinuxGuest,
     NodeBundle,
     NodeContext,
     NodePlan,
@@ -131,14 +134,14 @@ class StandInPlanner:
         pass
 
     def needs(self, question: Question) -> Needs:
-        return Needs(2, "default", None, None)
+        return Needs(2, "default", None, None, None)
 
     def plan(self, question: Question) -> NodePlan:
         return full_bundle(question.node).plan
 
 
 def full_bundle(context: NodeContext) -> NodeBundle:
-    """Two guests with a share and a shutdown hook, and a core for their I/O."""
+    """Two guests with a share and a shutdown hook, a core for their I/O, and their image in memory."""
     plan, (offer,) = fakes.bundle(context, io_cores=1).plan, context.mounts
     share = Filesystem("virtiofs", offer.source, f"{context.shares}/mount0", "mount0", "/data", False, ())
     guests = tuple(
@@ -148,8 +151,9 @@ def full_bundle(context: NodeContext) -> NodeBundle:
             setup=SETUP,
         )
         for guest in plan.guests
+        if isinstance(guest, LinuxGuest)
     )
-    return fakes.compiled(replace(plan, guests=guests))
+    return fakes.compiled(fakes.read_from(replace(plan, guests=guests), "ram", 4 * MIB))
 
 
 @dataclass
@@ -246,12 +250,12 @@ def _count_effects(deadly: int, full_from: int) -> list[str]:
             if isinstance(flags, int) and flags & _WRITES and not _OWN.search(str(path)):
                 effect(f"open {path}")
                 room(str(path), flags)
-        elif event in EFFECTS and not _OWN.search(str(arguments[0])):
+        elif event in EFFECTS and not _OWN.search(str(arguments[:1])):
             effect(f"{event} {' '.join(map(str, arguments[:2]))}")
             if event == "os.mkdir":
                 room(str(arguments[0]), 0)
 
-    whole, mount, unmount = Journal.step, shares._mount, shares._unmounted
+    whole, mount, unmount = Journal.step, shares.mount, shares._unmounted
 
     def step(self: Journal, undo: object, act: Callable[[], object]) -> object:
         def acting() -> object:
@@ -263,7 +267,7 @@ def _count_effects(deadly: int, full_from: int) -> list[str]:
         return whole(self, undo, acting)
 
     Journal.step = step  # type: ignore[method-assign,assignment] # in the child alone
-    shares._mount = lambda *a: (effect("mount"), mount(*a))[1]  # type: ignore[func-returns-value]
+    shares.mount = lambda *a: (effect("mount"), mount(*a))[1]  # type: ignore[func-returns-value]
     shares._unmounted = lambda path: (effect("umount"), unmount(path))[1]  # type: ignore[func-returns-value]
     sys.addaudithook(audit)
     return effects
@@ -310,6 +314,7 @@ def _found_by_the_runtime(node: Node, root: Path, monkeypatch: pytest.MonkeyPatc
         forwarding: {"SWITCH": node.directory / "ip_forward"},
         irq: {"_affinity": lambda number, _root: root / f"proc/irq/{number}/smp_affinity_list"},
         host: {"read_cells": fakes.node_cells},
+        disks: {"free_bytes": lambda _path: 2**40, "kind_of": lambda *_: "ext4"},  # however small a test makes it
         identity: {"_facts": lambda *_: facts},
         store: {"SYSTEM_STORE": node.directory / "images"},
         prologue: {"apply": apply},

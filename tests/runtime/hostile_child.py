@@ -15,8 +15,8 @@ from vtorque_spec.plan import NO_SETUP, VERSION, NodeSite, SaidNode
 from vtorque_spec.plan.answer import Needs, NodeAnswer, ToldFinding
 
 SITE = NodeSite(
-    VERSION, "site", "slurm", "generic", 1, "thread", 1, (), (), "none", "any", None, SaidNode(1, False, 1, (), ()), (),
-    NO_SETUP, "libvirt", None, False,
+    VERSION, "site", "slurm", "generic", 1, "thread", 1, (), (), "none", "any", None,
+    SaidNode(1, False, 1, (), (), False), (), NO_SETUP, "libvirt", None, False,
 )  # fmt: skip
 
 
@@ -68,12 +68,12 @@ def told(what: str) -> None:
             kept = [socket.socket() for _ in range(100)]
             del kept
     except OSError:
-        say(answer(needs=Needs(1, "refused", None, None)))
+        say(answer(needs=Needs(1, "refused", None, None, None)))
         return
     finally:
         if place.exists():
             place.unlink()
-    say(answer(needs=Needs(1, "done", None, None)))
+    say(answer(needs=Needs(1, "done", None, None, None)))
 
 
 def act(what: str) -> None:
@@ -89,9 +89,9 @@ def act(what: str) -> None:
         "shape": lambda: say('{"findings":[],"site":null,"needs":[],"plan":null}'),
         "deep": lambda: say("[" * 10**6),
         "nothing": lambda: say(answer()),
-        "needs": lambda: say(answer(needs=Needs(2**40, "default", None, None))),
-        "network": lambda: say(answer(needs=Needs(1, "../../etc", None, None))),
-        "half": lambda: say(answer(needs=Needs(1, "default", 1, None))),
+        "needs": lambda: say(answer(needs=Needs(2**40, "default", None, None, None))),
+        "network": lambda: say(answer(needs=Needs(1, "../../etc", None, None, None))),
+        "half": lambda: say(answer(needs=Needs(1, "default", 1, None, None))),
         "site": lambda: say(answer(site=SITE)),
         "escapes": lambda: say(
             answer(findings=(ToldFinding("VT0101\x1b", "error", "\x1b[2Jm\x07", "\x9bh", "a\r\nb\x00"),))

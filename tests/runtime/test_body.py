@@ -63,7 +63,7 @@ def node(published: Publisher) -> Node:
 
 def planned(monkeypatch: pytest.MonkeyPatch, *nodes: str) -> None:
     """Let the node know the job, which is on these nodes."""
-    monkeypatch.setattr(Node, "handover", lambda _self: SimpleNamespace(nodes=nodes))
+    monkeypatch.setattr(Node, "handover", lambda _self: SimpleNamespace(nodes=nodes, guest="linux"))
 
 
 def plain(text: str) -> list[str]:

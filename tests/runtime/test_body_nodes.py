@@ -43,7 +43,7 @@ def test_another_node_that_fails(
 ) -> None:  # fmt: skip
     """What it says itself is shown; the body ends with its verdict's code, whatever becomes of its own node."""
     planned(monkeypatch, "n1", "n2", "n3")
-    go = f"while [ ! -e {tmp_path}/go ]; do sleep 0.02; done; echo 'error[VT0902]: said there'"
+    go = f"while [ ! -e {tmp_path}/go ]; do sleep 0.02; done; echo 'error[VT0902]: said there' >&2"
     found = others(*(f"{go}; {text}" for text in texts))
 
     def let_them() -> None:
@@ -108,6 +108,27 @@ def test_another_node_that_is_lost_later(others: Callable[..., Others], capfd: p
     fault = found.look()
     assert fault is not None
     assert (fault.code, "n2, n3" in fault.message) == ("VT0913", True)
+    found.end()
+
+
+@pytest.mark.parametrize(
+    ("texts", "code"), [(("exit 0", "exit 5"), 5), (("exit 0", "exit 0"), 0), (("kill -9 $$", "exit 3"), 137)]
+)
+def test_unikernels_that_end_before_the_others_are_ready(
+    others: Callable[..., Others], tmp_path: Path, texts: tuple[str, str], code: int
+) -> None:
+    """They were ready, and ended by themselves: what they ended with is the job's own."""
+    calls = tmp_path / "calls"
+    found = others(*(f"test -e {calls}{n} && {text}; touch {calls}{n}" for n, text in enumerate(texts)))
+    found.follow(("n2", "n3"), "osv")
+    for _ in range(2):
+        for process in found._running:
+            process.wait(10)
+        assert found.ready()
+    for process in found._running:
+        process.wait(10)
+    assert found.ready()
+    assert found.code() == code
     found.end()
 
 

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vtorque_runtime import console as module
 from vtorque_runtime.console import Console, harmless
 
 NONCE = "5f0c3a9be1d24788"
@@ -105,7 +104,7 @@ def test_nothing_harmless_moves_a_cursor(text: str) -> None:
 
 
 def test_the_copy_is_the_owners_and_capped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "COPY_LIMIT_BYTES", 10)
+    monkeypatch.setattr(Console, "copy_limit_bytes", 10)
     (tmp_path / "console.log").write_text("0123456789 and more")
     found = Console(tmp_path / "console.log", NONCE, tmp_path / "copy", (os.getuid(), os.getgid()))
     found.pump()

@@ -21,8 +21,8 @@ from vtorque_spec.fault import Fault
 STEPS = 9
 """plan, owner, filter, network, partition, then for both guests vmN and its domain: each dies after record and act."""
 
-LOOKS = STEPS + 1
-"""Before each step, and before the guests' threads are looked at, a signal is noticed."""
+LOOKS = STEPS + 3 + 1
+"""A signal is noticed before each step, while a file of the image is read, and before guests' threads are looked at."""
 
 PROGRAM = """
 import os, signal, sys

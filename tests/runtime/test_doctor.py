@@ -19,9 +19,10 @@ from vtorque_runtime import commands, doctor, reap
 from vtorque_runtime.doctor import files, hooks
 from vtorque_runtime.doctor.node import Node, Result, this_node
 from vtorque_runtime.doctor.text import lines
+from vtorque_runtime.osv import exports
 from vtorque_runtime.spool import Start, open_registry
 from vtorque_spec.canonical import canonical_json, from_json
-from vtorque_spec.plan import NodeSite, OfferedMount, SaidImage
+from vtorque_spec.plan import NodeSite, OfferedMount, OsvImage, SaidImage
 from vtorque_spec.plan.answer import ToldFinding
 
 __all__ = ["node"]  # a fixture
@@ -38,14 +39,20 @@ def test_the_cluster_key(node: Node) -> None:
 
 
 def test_images(node: Node) -> None:
-    said = replace(SITE, images=(SaidImage("tiny", None, "console=ttyS0"), SaidImage("other", None, "console=ttyS0")))
+    said = replace(
+        SITE, images=(SaidImage("tiny", None, "console=ttyS0", None), SaidImage("other", None, "console=ttyS0", None))
+    )
     assert [one[:14] for one in told(files.images, node, said)] == ["error VT0502 t"] * 2
     (image,) = image_store(node.store)
     assert found(files.images, node, said).startswith("error VT0502 the image `other` is not in")
-    assert told(files.images, node, replace(SITE, images=(SaidImage("tiny", image.sha256, "console=ttyS0"),))) == []
-    wrong = replace(SITE, images=(SaidImage("tiny", "0" * 64, "console=ttyS0"),))
+    assert (
+        told(files.images, node, replace(SITE, images=(SaidImage("tiny", image.sha256, "console=ttyS0", None),))) == []
+    )
+    wrong = replace(SITE, images=(SaidImage("tiny", "0" * 64, "console=ttyS0", None),))
     assert "has the digest" in found(files.images, node, wrong)
-    tiny = replace(SITE, images=(SaidImage("tiny", None, "console=ttyS0"),))
+    both = (*wrong.images, SaidImage("tiny", image.sha256, "console=ttyS0", None))
+    assert len(told(files.images, node, replace(SITE, images=both))) == 1, "of two revisions one is there"
+    tiny = replace(SITE, images=(SaidImage("tiny", None, "console=ttyS0", None),))
     disk = Path(image.disk)
     disk.chmod(0o644)
     disk.write_bytes(disk.read_bytes() + b"x")
@@ -73,18 +80,46 @@ def test_mounts(node: Node) -> None:
         assert told(files.mounts, node, fine) == []
 
 
-@pytest.mark.parametrize(("kind", "words"), [("nfs4", "network file system (nfs4)"), ("tmpfs", "in memory (tmpfs)")])
-def test_the_spools_file_system(node: Node, monkeypatch: pytest.MonkeyPatch, kind: str, words: str) -> None:
+def test_what_osv_guests_would_write_to(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The node needs an NFS server for it, where there are such images and mounts."""
+    monkeypatch.setattr(exports, "GANESHA", "/no/such/program")
+    home = OfferedMount("home", "virtiofs", "$HOME", "$HOME", True, (), False)
+    image = SaidImage("tiny", None, "", OsvImage("kernel", "mainline", None, False))
+    site = replace(SITE, mounts=(home,), images=(image,))
+    assert "warning VT0956 OSv guests cannot write to mounts" in found(files.mounts, node, site)
+    for other in (replace(site, images=()), replace(site, mounts=(replace(home, writable=False),))):
+        assert told(files.mounts, node, other) == []
+
+
+def test_the_spools_file_system(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     mounts = node.root / "proc/self/mountinfo"
     monkeypatch.setattr(files, "LEAST_FREE_BYTES", 1)
     base = open_registry("system", node.base).base
     mounts.write_text("30 1 0:1 / / rw - ext4 /dev/sda rw\n")
     assert told(files.spool, node) == []
-    mounts.write_text(f"31 30 0:2 / {base.parent} rw shared:1 - {kind} x rw\n{mounts.read_text()}")
+    mounts.write_text(f"31 30 0:2 / {base.parent} rw shared:1 - nfs4 x rw\n{mounts.read_text()}")
     assert found(files.spool, node).startswith("warning VT0948")
-    assert words in found(files.spool, node)
+    assert "network file system (nfs4)" in found(files.spool, node)
     mounts.write_text(f"{mounts.read_text()}32 31 0:3 / {base} rw - xfs /dev/sdb rw\n")
     assert told(files.spool, node) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "said", "words"),
+    [
+        ("ext4", False, None),
+        ("tmpfs", True, None),
+        ("tmpfs", False, "is in memory (tmpfs): jobs of `thin` ask for less memory than their disks take"),
+        ("ext4", True, "is on a disk (ext4): jobs of `thin` ask for memory that their disks do not take"),
+    ],
+)
+def test_guests_disks_are_where_the_class_says(node: Node, kind: str, *, said: bool, words: str | None) -> None:
+    base = open_registry("system", node.base).base
+    (node.root / "proc/self/mountinfo").write_text(
+        f"30 1 0:1 / / rw - xfs /dev/sda rw\n32 30 0:3 / {base} rw - {kind} x rw\n"
+    )
+    site = replace(SITE, node=replace(SITE.node, diskless=said))
+    assert told(files.diskless, node, site) == ([] if words is None else [f"warning VT0947 {base} {words}"])
 
 
 def test_the_spool(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:

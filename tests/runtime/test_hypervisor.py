@@ -113,6 +113,20 @@ def test_a_daemon_that_is_restarted_while_its_guests_are_to_stop(
     assert found.domain_state(identity) == {"suspend": "paused", "resume": "running"}[method]
 
 
+@pytest.mark.parametrize("method", ["suspend", "resume"])
+def test_a_guest_that_has_ended_is_neither_stopped_nor_let_go_on(hypervisor: Hypervisor, method: str) -> None:
+    """An OSv guest may end at any time, also when its job is suspended."""
+    assert getattr(hypervisor, method)(NOTHING)
+    identity = str(uuid.uuid4())
+    hypervisor.create_domain(domain(identity))
+    hypervisor._connection.lookupByUUIDString(identity).destroy()
+    assert getattr(hypervisor, method)(identity)
+
+
+def test_the_power_button_of_a_guest_that_has_ended(hypervisor: Hypervisor) -> None:
+    hypervisor.press_power_button(NOTHING)
+
+
 @pytest.mark.parametrize("xml", ["", "<domain/>", "<domain type='test'><nonsense/></domain>"])
 def test_a_refusal_has_libvirts_words(hypervisor: Hypervisor, capfd: pytest.CaptureFixture[str], xml: str) -> None:
     with pytest.raises(Fault, match="VT0903") as caught:

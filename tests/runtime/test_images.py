@@ -7,21 +7,24 @@ from pathlib import Path
 import pytest
 
 from vtorque_runtime.images import store
+from vtorque_runtime.images.provenance import Provenance
 from vtorque_spec.fault import Fault
 from vtorque_spec.plan import ImageFiles
 
 DIGEST = "sha256:" + "0" * 64
+MADE = Provenance(DIGEST, DIGEST, ("qemu-utils 1:7.2",), (0, 101), (0, 5))
 
 
 def fill(directory: Path, disk: str) -> None:
-    for name, text in {"root.qcow2": disk, "vmlinuz": "k", "initrd.img": "i", "packages.txt": "p"}.items():
+    files = {"root.qcow2": disk, "vmlinuz": "k", "initrd.img": "i", "packages.txt": "p", "contents.txt": "c"}
+    for name, text in files.items():
         (directory / name).write_text(text)
 
 
 def add(images: Path, name: str = "debian-12", disk: str = "disk", created: int = 1) -> ImageFiles:
     with store.staging(images) as directory:
         fill(directory, disk)
-        return store.publish(directory, store.describe(directory, name, created=created, recipe=DIGEST, archive=DIGEST))
+        return store.publish(directory, store.describe(directory, name, created=created, provenance=MADE))
 
 
 def rewrite(path: Path, text: str) -> None:
@@ -62,9 +65,10 @@ def test_an_added_image_is_found_and_everybody_can_read_it(images: Path) -> None
 
 def test_the_newest_of_a_name_wins_whatever_the_order_of_adding(images: Path) -> None:
     newest = add(images, disk="b", created=20)
-    add(images, disk="a", created=10)
+    older = add(images, disk="a", created=10)
     other = add(images, "alpine-3", disk="c", created=5)
-    assert store.installed(images) == (other, newest)
+    assert [store.newest(images)[one.name].files(images) for one in (other, newest)] == [other, newest]
+    assert store.installed(images) == (other, newest, older)
 
 
 def test_an_image_is_never_replaced(images: Path) -> None:
@@ -72,7 +76,7 @@ def test_an_image_is_never_replaced(images: Path) -> None:
     before = (Path(first.disk).parent / "image.json").read_text()
     assert add(images, created=2) == first
     assert (Path(first.disk).parent / "image.json").read_text() == before
-    assert [path.name for path in images.iterdir()] == [Path(first.disk).parent.name]
+    assert [path.name for path in images.glob("[!.]*")] == [Path(first.disk).parent.name]
 
 
 @pytest.mark.parametrize("part", ["disk", "kernel", "initrd"])
@@ -134,7 +138,7 @@ def test_a_malformed_record_is_named(images: Path, text: str) -> None:
         ('"file":"vmlinuz"', '"file":"/etc/passwd"'),
         ('"name":"debian-12"', '"name":"../debian-12"'),
         ('"name":"debian-12"', '"name":"debian-13"'),
-        ('"version":1', '"version":2'),
+        ('"version":2', '"version":3'),
     ],
 )
 def test_a_record_that_lies_is_refused(images: Path, old: str, new: str) -> None:
@@ -188,7 +192,8 @@ def test_a_failed_build_leaves_nothing(images: Path) -> None:
 
     with pytest.raises(RuntimeError):
         fail()
-    assert list(images.iterdir()) == [Path(kept.disk).parent]
+    assert list(images.glob("[!.]*")) == [Path(kept.disk).parent]
+    assert list(images.glob(".new-*")) == []
 
 
 KILLED = """

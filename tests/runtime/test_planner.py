@@ -87,7 +87,7 @@ def test_what_it_says_is_shown_to_a_terminal_without_harm(tmp_path: Path) -> Non
 def test_what_it_may_not_do(what: str, tmp_path: Path) -> None:
     """No process, no byte in a file, no other user, no more than some open files."""
     with planner(f"then-{what}") as child:
-        assert child.needs(question(tmp_path)) == Needs(1, "refused", None, None)
+        assert child.needs(question(tmp_path)) == Needs(1, "refused", None, None, None)
 
 
 # --- the real one ---------------------------------------------------------------------------------------------------

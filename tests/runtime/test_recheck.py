@@ -26,6 +26,7 @@ from vtorque_spec.plan import (
     OfferedMount,
     SaidImage,
     UserNic,
+    spool_bytes,
 )
 from vtorque_spec.spec.base import Form, GuestPath, PackageName
 
@@ -120,6 +121,7 @@ LIES: dict[str, Change] = {
     "a program at the end": guest(setup=replace(NO_SETUP, shutdown="#!/bin/sh\nid\n")),
     "updates that the site does not want": guest(setup=replace(NO_SETUP, updates="security")),
     "packages from elsewhere": guest(setup=replace(NO_SETUP, apt_sources="Types: deb\n")),
+    "packages for dnf from elsewhere": guest(setup=replace(NO_SETUP, dnf_repos="[a]\n")),
     "an option in place of a package": guest(setup=replace(NO_SETUP, packages=("-oDPkg::Pre-Invoke::=id",))),
     "a package that is to go": guest(setup=replace(NO_SETUP, packages=("sudo-",))),
     "locked memory": lambda found: machine(memory=replace(found.guests[0].machine.memory, locked=True))(found),
@@ -131,6 +133,7 @@ def test_an_honest_plan_passes(context: NodeContext) -> None:
     found = fakes.plan(context)
     recheck(found, context, SITE)
     recheck(fakes.with_guest(found, setup=replace(NO_SETUP, packages=("libmetis5", "g++"))), context, SITE)
+    recheck(fakes.with_guest(found, setup=replace(NO_SETUP, packages=("R",), packager="dnf")), context, SITE)
 
 
 def test_root_knows_the_forms_of_the_jobs_language() -> None:
@@ -259,14 +262,16 @@ def test_a_home_is_where_the_host_has_it(context: NodeContext) -> None:
 def test_an_image_is_one_of_the_sites_with_its_digest_and_command_line(context: NodeContext) -> None:
     found = fakes.plan(context)
     sha256 = found.image.sha256
-    recheck(found, context, fakes.site(images=(SaidImage("tiny", sha256, "console=ttyS0"),)))
+    recheck(found, context, fakes.site(images=(SaidImage("tiny", sha256, "console=ttyS0", None),)))
+    earlier = SaidImage("tiny", "0" * 64, "console=ttyS0 quiet", None)
+    recheck(found, context, fakes.site(images=(earlier, SaidImage("tiny", sha256, "console=ttyS0", None))))
     for name, digest, cmdline in (
         ("other", sha256, "console=ttyS0"),
         ("tiny", "0" * 64, "console=ttyS0"),
         ("tiny", sha256, "console=ttyS0 quiet"),
     ):
         with pytest.raises(Fault, match="VT0912"):
-            recheck(found, context, fakes.site(images=(SaidImage(name, digest, cmdline),)))
+            recheck(found, context, fakes.site(images=(SaidImage(name, digest, cmdline, None),)))
 
 
 def test_io_cores_serve_the_adapters_that_the_site_names(context: NodeContext) -> None:
@@ -284,6 +289,11 @@ def test_the_files_are_those_of_the_guests(context: NodeContext) -> None:
             check_files(replace(found, files=files))
 
 
+def with_room(found: NodePlan) -> NodePlan:
+    """The plan with a claim of what its disks may come to."""
+    return replace(found, claim=replace(found.claim, disk_bytes=sum(map(spool_bytes, found.guests))))
+
+
 def with_disk(context: NodeContext, wanted: dict[str, Any], **changes: Any) -> NodePlan:
     """A plan with a further disk, as the plan and as the machine have it."""
     found = fakes.plan(context)
@@ -291,7 +301,7 @@ def with_disk(context: NodeContext, wanted: dict[str, Any], **changes: Any) -> N
     disk = Disk("vdc", f"{context.spool}/vm0/vdc.raw", "raw", False, None, None, None, None)
     machine = replace(machine, disks=(*machine.disks, replace(disk, **changes)))
     told = replace(DataDisk("scratch", "vdc", 2**30, "/scratch"), **wanted)
-    return fakes.with_guest(found, machine=machine, disks=(told,))
+    return with_room(fakes.with_guest(found, machine=machine, disks=(told,)))
 
 
 def test_an_honest_disk_passes(context: NodeContext) -> None:

@@ -62,6 +62,13 @@ def test_a_hook_that_does_not_end_is_left(caplog: pytest.LogCaptureFixture) -> N
     assert "was not done after" in caplog.text
 
 
+def test_an_agent_that_may_not_run_programs_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    """As Red Hat's, by its own settings; libvirt has an error for that, and for a domain without an agent."""
+    caplog.set_level(logging.INFO)
+    shutdown_hooks.run(["a"], Agents(a=[None]))
+    assert caplog.messages == ["the shutdown hook in domain a did not start: no agent there runs programs"]
+
+
 def test_guests_without_an_answer_take_no_more_time_together(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

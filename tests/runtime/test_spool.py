@@ -47,8 +47,11 @@ def test_a_link_in_place_of_the_base_is_refused(tmp_path: Path) -> None:
 def test_a_base_that_others_enter_is_refused(tmp_path: Path, mode: int) -> None:
     (tmp_path / "base").mkdir()
     (tmp_path / "base").chmod(mode)
-    with pytest.raises(Fault, match="VT0914"):
+    with pytest.raises(Fault, match="VT0914") as refused:
         open_registry("session", tmp_path / "base")
+    hint = refused.value.help or ""
+    assert f"chmod 700 {tmp_path / 'base'}" in hint
+    assert "remove" not in hint  # images may be in it
 
 
 @pytest.mark.root
@@ -62,8 +65,9 @@ def test_a_directory_of_somebody_else_is_refused(tmp_path: Path, name: str) -> N
 
 def test_a_file_in_place_of_the_base_is_refused(tmp_path: Path) -> None:
     (tmp_path / "base").touch()
-    with pytest.raises(Fault, match="VT0914"):
+    with pytest.raises(Fault, match="VT0914") as refused:
         open_registry("session", tmp_path / "base")
+    assert refused.value.help == f"remove {tmp_path / 'base'}; it is made anew"
 
 
 @pytest.mark.parametrize("job_id", ["", "..", "a/b", "a" * 49, "a\n", ".hidden", "ä"])
@@ -80,18 +84,18 @@ def test_an_id_is_registered_once(registry: Registry) -> None:
 
 def test_live_jobs_have_addresses_of_their_own(registry: Registry) -> None:
     held = [registry.register(f"local-{n}", os.getuid(), vms) for n, vms in enumerate((1, 1, 2, 1))]
-    blocks = ["10.213.0.0/30", "10.213.0.4/30", "10.213.0.8/29", "10.213.0.16/30"]
+    blocks = ["10.213.0.0/29", "10.213.0.8/29", "10.213.0.16/29", "10.213.0.24/29"]
     assert [one.network for _, one in held] == blocks
     registry.remove(held[1][0])
-    assert registry.register("local-8", os.getuid(), 2)[1].network == "10.213.0.24/29"
+    assert registry.register("local-8", os.getuid(), 5)[1].network == "10.213.0.32/28"
     assert registry.register("local-9", os.getuid())[1].network == blocks[1]
 
 
 def test_without_addresses_there_is_no_job(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(network, "_ALL", IPv4Network("10.213.0.0/29"))
+    monkeypatch.setattr(network, "_ALL", IPv4Network("10.213.0.0/28"))
     registry.register("local-1", os.getuid())
     with pytest.raises(Fault, match=r"VT0914.*every network"):
-        registry.register("local-2", os.getuid(), 2)
+        registry.register("local-2", os.getuid(), 5)
     registry.register("local-3", os.getuid())
 
 

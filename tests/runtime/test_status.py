@@ -109,7 +109,7 @@ def test_json_is_one_canonical_array(registry: Registry, capsys: pytest.CaptureF
     assert (code, text) == (0, canonical_json([found]) + "\n")
     assert (found["job"], found["id"], found["system"], found["node"]) == ("41.n1", "41", "slurm", "n1")
     assert (found["phase"], found["alive"], found["uid"]) == ("ready", True, os.getuid())
-    assert found["vms"] == [{"hostname": "vn1-0", "phase": "ready"}]
+    assert found["vms"] == [{"ending": None, "hostname": "vn1-0", "phase": "ready"}]
     assert found["usage"]["peak_memory_bytes"] == USAGE.peak_memory_bytes
     assert datetime.fromisoformat(found["since"]).utcoffset() is not None
 

@@ -24,6 +24,12 @@ def test_no_finding_of_the_child_is_a_fault_of_the_node(code: str) -> None:
     assert of_error(refused, "planning").kind not in OFFLINE
 
 
+@pytest.mark.parametrize("code", ["VT0501", "VT0510", "VT0512", "VT0513", "VT0514", "VT0701"])
+def test_what_became_of_the_catalogue_is_the_sites_doing(code: str) -> None:
+    """The job compiled, or it would not be here."""
+    assert of_error(RefusedError([ToldFinding(code, "error", "so it says", None, None)]), "planning").kind == "site"
+
+
 @pytest.mark.parametrize(
     ("number", "kind"), [(errno.ENOSPC, "transient"), (errno.EDQUOT, "transient"), (errno.EIO, "node")]
 )

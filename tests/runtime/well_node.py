@@ -37,6 +37,7 @@ SAID = SaidNode(
         SaidCell(1, (2, 3, 6, 7), ((2, 6), (3, 7)), 4 * GIB, 0, 0),
     ),
     devices=(SaidDevice("eth0", "nic", 1),),
+    diskless=False,
 )
 SITE = fakes.site(
     name="test", node_class="thin", min_uid=1000, host_cores=0, networks=(ISOLATED,), node=SAID, images=()

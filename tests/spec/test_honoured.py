@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from tests.spec.helpers import MINIMAL, ROOT, check, checked, codes, site
+from tests.spec.helpers import MINIMAL, ROOT, check, checked, codes, osv_image, site
 from vtorque_spec.canonical import canonical_json
 from vtorque_spec.diagnostics import Report
 from vtorque_spec.driver import compile_bundle, compile_script
@@ -20,6 +20,9 @@ from vtorque_spec.spec import JobSpec
 from vtorque_spec.spec.honoured import HONOURED
 
 SHA = "a" * 64
+OWN = "image: {{name: mine, disk: {disk}, kernel: {kernel}, initrd: {initrd}, cmdline: {cmdline}}}"
+FILES = {"disk": "d", "kernel": "k", "initrd": "i", "cmdline": "c"}
+OSV = "image: unikernel\nroot_disk: {size: 1GiB}\n"
 # For each honoured field that can be said in more ways than one: two jobs that differ in it alone.
 PAIRS: dict[str, tuple[str, str]] = {
     "name": ("name: one", "name: two"),
@@ -37,6 +40,14 @@ PAIRS: dict[str, tuple[str, str]] = {
     "batch.join": ("batch: {join: true}", "batch: {join: false}"),
     "image.name": ("image: debian-12", "image: other"),
     "image.sha256": ("image: debian-12", f"image: debian-12@sha256:{SHA}"),
+    "image.revision": ("image: debian-12:2026-11", "image: debian-12:2026-10"),
+    **{
+        f"image.{member}": tuple(
+            OWN.format(**{"disk": "d", "kernel": "k", "initrd": "i", "cmdline": "c", member: said})
+            for said in ("x", "y")
+        )
+        for member in ("disk", "kernel", "initrd", "cmdline")
+    },
     "vcpus": ("vcpus: 1", "vcpus: 2"),
     "memory": ("memory: 1GiB", "memory: 2GiB"),
     "vms_per_node": ("vms_per_node: 1", "vms_per_node: 2"),
@@ -50,6 +61,7 @@ PAIRS: dict[str, tuple[str, str]] = {
     "iocm.min_cores": ("iocm: {min_cores: 0}", "iocm: {min_cores: 1}"),
     "iocm.max_cores": ("iocm: {max_cores: 1}", "iocm: {max_cores: 2}"),
     "hugepages": ("hugepages: none", "hugepages: 2MiB"),
+    "root_disk.backing": ("root_disk: {backing: shared}", "root_disk: {backing: local}"),
     "root_disk.size": ("root_disk: {size: 8GiB}", "root_disk: {size: 9GiB}"),
     "disks.*.name": tuple(f"disks: [{{name: {name}, size: 1GiB, mount: /x}}]" for name in "ab"),
     "disks.*.size": tuple(f"disks: [{{name: a, size: {size}GiB, mount: /x}}]" for size in (1, 2)),
@@ -74,20 +86,21 @@ PAIRS: dict[str, tuple[str, str]] = {
         "run: {script: examples/scripts/prepare.sh, args: [a]}",
         "run: {script: examples/scripts/prepare.sh, args: [b]}",
     ),
+    "guest": ("run: a", f"guest: osv\n{OSV}run: {{command: [/a.so]}}"),
+    "run.command": (f"{OSV}run: {{command: [/a.so]}}", f"{OSV}run: {{command: [/b.so]}}"),
+    "run.commands": (f"{OSV}run: {{commands: [[/a.so]]}}", f"{OSV}run: {{commands: [[/b.so]]}}"),
+    "run.config_set": (f"{OSV}run: {{config_set: one}}", f"{OSV}run: {{config_set: two}}"),
+    "run.console": (f"{OSV}run: {{command: [/a.so]}}", f"{OSV}run: {{command: [/a.so], console: all}}"),
     "timeouts.boot": ("timeouts: {boot: 60s}", "timeouts: {boot: 61s}"),
     "timeouts.grace": ("timeouts: {grace: 60s}", "timeouts: {grace: 61s}"),
     "allow_degraded": ("allow_degraded: []", "allow_degraded: [unpinned]"),
 }
 # One value for each field that is not honoured, or a value of a honoured one that is not.
 REFUSED: dict[str, str] = {
-    "image.revision": "image: debian-12:2",
-    "guest": "guest: osv",
-    "root_disk.backing": "root_disk: {backing: ram}",
     "disks.*.persist": "disks: [{name: a, size: 1GiB, mount: /x, persist: a}]",
     "network.rdma": "network: {rdma: sriov}",
     "shared_memory": "shared_memory: 1GiB",
     "devices": "devices: [{name: gpu}]",
-    "run.command": "run: {command: [/a.so]}",
     "telemetry": "telemetry: {interval: 10s}",
 }
 
@@ -102,6 +115,9 @@ def job(said: str) -> str:
 def the_site() -> Any:
     local = site()
     other = local.images["debian-12"].model_copy(update={"name": "other"})
+    unikernel = osv_image(config_sets=("one", "two"))
+    newest = local.images["debian-12"].model_copy(update={"revision": "2026-11"})
+    before = newest.model_copy(update={"revision": "2026-10", "sha256": "b" * 64})
     cells = [
         {"id": number, "cpus": f"{32 * number}-{32 * number + 31}", "memory": "128GiB", "hugepages": {"2MiB": 1024}}
         for number in range(2)
@@ -112,7 +128,8 @@ def the_site() -> Any:
         local,
         networks={**local.networks, "cluster": SiteNetwork.model_validate(cluster)},
         node_classes={"generic": NodeClass.model_validate({"cpus": 64, "memory": "256GiB", "cells": cells})},
-        images={**local.images, "other": other},
+        images={**local.images, "other": other, "unikernel": unikernel, "debian-12": newest},
+        other_revisions={"debian-12": (before,)},
         policy=site(ROOT / "tests/invalid/sites/packages").policy,
         mounts={**local.mounts, "work": SiteMount(source="/srv/work", target="/work", mode="rw")},
     )

@@ -17,9 +17,10 @@ from vtorque_spec.fault import Fault
 COMMANDS = {
     "compile": "Compile a job file into a batch script, or with -o into a bundle.",
     "explain": "Explain a finding's code, or where a job's value comes from.",
-    "image": "Build and list the images of this machine.",
+    "image": "List, add, build and remove guest images.",
     "init": "Write a commented job file to start from.",
     "lint": "Check job files and report every finding.",
+    "own": "Run a job with one's own image; its batch script calls this.",
     "plan": "Show who gets which CPUs and memory of a node.",
     "policy": "Check, test, compare and show the site's rules.",
     "run": "Run a job in its own virtual machine, here and now.",
@@ -46,13 +47,12 @@ group = click.version_option(package_name="vtorque")(lazy_group("vtorque", "vtor
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the program and exit."""
-    _without_plugins()
     if sys.stdout is None:  # closed by who called
         _end_output()
     arguments = sys.argv[1:] if arguments is None else arguments
     code = 3
     try:
-        code = _run(arguments)
+        code = run_program(group, "vtorque", arguments)
     finally:
         if code not in (0, None) and arguments[:1] == ["compile"] and not sys.stdout.isatty():
             _refuse(arguments)
@@ -70,9 +70,11 @@ def _without_plugins() -> None:
     sys.modules.setdefault(loader.__name__, loader)
 
 
-def _run(arguments: list[str]) -> int:
+def run_program(program: click.Command, name: str, arguments: list[str]) -> int:
+    """Run a program with its arguments, print its findings, and return its exit code."""
+    _without_plugins()
     try:
-        result: Any = group.main(arguments, prog_name="vtorque", standalone_mode=False)
+        result: Any = program.main(arguments, prog_name=name, standalone_mode=False)
         sys.stdout.flush()
     except click.exceptions.Exit as stop:
         return stop.exit_code

@@ -19,6 +19,9 @@ from vtorque_spec.policy.told.why import Chain, Link, chain
 from vtorque_spec.policy.told.wording import named
 from vtorque_spec.policy.values import shown
 from vtorque_spec.render import printable
+from vtorque_spec.site import Site
+from vtorque_spec.site.catalogue import called, pinned, state_of
+from vtorque_spec.spec.machine import Image
 from vtorque_spec.spec.parse import normal_form, parse_job
 
 
@@ -42,7 +45,8 @@ def explain_why(
         finish(report)
     check_limits(job, normal, context, site, report)
     found = chain(path, normal, job, site, conditions(site, context, job))
-    return _data(path, found), _text(path, found, broken=report.failed, file=file)
+    entry = _entry(spec.image, site) if path[0] == "image" else None
+    return _data(path, found, entry), _text(path, found, entry, broken=report.failed, file=file)
 
 
 def _path(field: str) -> FieldPath:
@@ -54,7 +58,17 @@ def _path(field: str) -> FieldPath:
     return path
 
 
-def _data(path: FieldPath, found: Chain) -> dict[str, Any]:
+def _entry(image: Image, site: Site) -> str | None:
+    """Return what of the catalogue a job gets."""
+    found = pinned(site.revisions(image.name), image.revision, image.sha256)
+    if found is None:
+        return None
+    until = f", until {found.deprecated_until}" if found.deprecated_until else ""
+    digest = f"sha256:{found.sha256}" if found.sha256 else "not built yet"
+    return f"{called(found)}, {digest}, {state_of(found, site.today)}{until}"
+
+
+def _data(path: FieldPath, found: Chain, entry: str | None) -> dict[str, Any]:
     return {
         "field": named(path),
         "value": found.value,
@@ -64,10 +78,11 @@ def _data(path: FieldPath, found: Chain) -> dict[str, Any]:
             for one in found.links
         ],
         "may_be": [limit.text for limit in found.may_be],
+        **({"catalogue": entry} if entry else {}),
     }
 
 
-def _text(path: FieldPath, found: Chain, *, broken: bool, file: Path) -> str:
+def _text(path: FieldPath, found: Chain, entry: str | None, *, broken: bool, file: Path) -> str:
     name = named(path)
     if found.value is None:
         lines = [f"{name} is not said, and no policy has a default for it"]
@@ -78,6 +93,8 @@ def _text(path: FieldPath, found: Chain, *, broken: bool, file: Path) -> str:
         lines += [f"  {layer}", *(_line(link) for link in links)]
     if found.may_be:
         lines.append(f"  so it may be: {'; '.join(limit.text + _mild(limit) for limit in found.may_be)}")
+    if entry:
+        lines.append(f"  in the catalogue it is {entry}")
     if broken:
         lines.append(f"  the job breaks a rule of the site: vtorque lint {file} tells which")
     return "\n".join(printable(line) for line in lines) + "\n"

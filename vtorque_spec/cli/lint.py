@@ -36,7 +36,7 @@ _SELECT_HELP = "Report these findings only: codes or their beginnings, with comm
 @click.option("--fix", is_flag=True, help="Mend what is safe to mend, in place; report what is left.")
 @click.option("--diff", is_flag=True, help="With --fix: print the changes, and make none.")
 @click.option("--jobs", type=click.IntRange(1), metavar="N", help="Processes at most. [default: the CPUs at hand]")
-@click.option("--today", type=click.DateTime(["%Y-%m-%d"]), metavar="DATE", help="For comments that hold until a day.")
+@click.option("--today", type=click.DateTime(["%Y-%m-%d"]), metavar="DATE", help="Judge as on this day.")
 @SITE_OPTION
 @context_options
 def command(
@@ -69,11 +69,11 @@ def command(
     if not names:
         raise click.UsageError(f"there is no *.vjob.yaml below {', '.join(map(str, paths))}")
     report = Report()
-    facts = find_site(site, report)
+    day = today.date() if today else date.today()
+    facts = find_site(site, report, day)
     if facts is None:
         return _print(form, report.items, names, [])
     mending: engine.Mending = "none" if not fix else "show" if diff else "write"
-    day = today.date() if today else date.today()
     checker = engine.Checker(facts, asked_context(facts, **who), day, _selection(select, ignore, facts), mending)
     run = _run(names, checker, jobs or engine.cores())
     if diff:

@@ -4,7 +4,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.status import Status
 
     from vtorque_runtime.images.build import Progress as Step
+    from vtorque_spec.site.host import Progress as FileProgress
 
 T = TypeVar("T")
 
@@ -50,6 +51,27 @@ def build_steps() -> Iterator[Callable[["Step"], None]]:
 
         yield show
         bar.update(task, completed=1.0)
+
+
+@contextmanager
+def file_bars() -> Iterator["FileProgress"]:
+    """Show a bar for each file that is read, on a terminal; nothing elsewhere."""
+    if not sys.stderr.isatty():
+        yield lambda name, done, size: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        tasks: dict[str, Any] = {}
+
+        def show_read(name: str, done: int, size: int) -> None:
+            if name not in tasks:
+                tasks[name] = bar.add_task(name)
+            bar.update(tasks[name], completed=done, total=size)
+
+        yield show_read
 
 
 def bar(results: Iterable[T], total: int) -> Iterator[T]:

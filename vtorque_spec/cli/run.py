@@ -4,6 +4,7 @@ import gc
 import os
 import pwd
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from vtorque_spec.site import Site
 if TYPE_CHECKING:
     from vtorque_runtime.identity import Draft
     from vtorque_spec.node import Answer
-    from vtorque_spec.plan import NodeContext, NodePlan
+    from vtorque_spec.plan import NodeContext, NodePlan, UserPart
     from vtorque_spec.plan.answer import Needs
 
 
@@ -30,7 +31,7 @@ def command(job: Path, user: str | None, site: Path | None) -> int:
     """Run a job in its own virtual machines on this host, and exit with the job's exit code.
 
     As root the guests run on qemu:///system, and the job as USER: root itself has no jobs. As an ordinary user it runs
-    on qemu:///session, without mounts.
+    on qemu:///session: an image of one's own with mounts, one of the site without.
 
     \b
     vtorque run job.vjob.yaml
@@ -42,18 +43,31 @@ def command(job: Path, user: str | None, site: Path | None) -> int:
     _check_site(site)
     facts = the_site(site)
     context = context_of(owner.pw_uid, facts)
+    from vtorque_spec.node import parts_of
+
+    return carry_out(*parts_of(_checked(job, owner, facts, context)), owner, facts, context)
+
+
+def carry_out(
+    machine: str, user_part: "UserPart", owner: pwd.struct_passwd, facts: Site, context: Context,
+    batch_id: str | None = None,
+) -> int:  # fmt: skip
+    """Plan a checked job for this node, run it and undo everything; return the job's exit code.
+
+    `batch_id` is the id of the batch job whose process this is. Raises Fault as the stages do.
+    """
     from vtorque_runtime import ledger, local
     from vtorque_runtime.identity import reserve
     from vtorque_runtime.planner import check_needs, compiled, offered
     from vtorque_spec.cli.progress import Phases
-    from vtorque_spec.node import needs_of, parts_of, plan_of
+    from vtorque_spec.node import needs_of, plan_of
     from vtorque_spec.plan import NodeBundle
 
-    machine, user_part = parts_of(_checked(job, owner, facts, context))
     draft = _draft(owner, facts)
     click.echo(f"vtorque: {draft.facts}", err=True)
     needs = needs_of(_planned(machine, facts, context, draft.context))
     check_needs(needs)
+    draft = _with_own_image(draft, needs)
     offer = offered(draft.site, needs.network)
     with reserve(draft, needs.vms, offer, _advice(needs, draft.context)) as reserved:
 
@@ -64,7 +78,7 @@ def command(job: Path, user: str | None, site: Path | None) -> int:
         bundle = NodeBundle(plan, compiled(plan.guests, reserved.context.vms))
         show = Phases()
         try:
-            return local.run(bundle, user_part, reserved, show)
+            return local.run(bundle, user_part, reserved, show, batch_id)
         finally:
             show.stop()
 
@@ -105,6 +119,16 @@ def _draft(owner: pwd.struct_passwd, site: Site) -> "Draft":
     from vtorque_spec.node.facts import node_site
 
     return identity.draft(owner.pw_name, SYSTEM_STORE, node_site(site, identity.node_name()))
+
+
+def _with_own_image(draft: "Draft", needs: "Needs") -> "Draft":
+    """A user's own image is one of the node's for this job; only the user's own process opens it."""
+    if needs.own is None:
+        return draft
+    from vtorque_runtime.images.own import own_files
+
+    image = own_files(needs.own, draft.registry.base)
+    return replace(draft, context=replace(draft.context, images=(*draft.context.images, image)))
 
 
 def _checked(job: Path, owner: pwd.struct_passwd, site: Site, context: Context) -> "Answer":

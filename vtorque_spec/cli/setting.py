@@ -26,9 +26,9 @@ def the_site(directory: Path | None) -> Site:
     return site
 
 
-def find_site(directory: Path | None, report: Report) -> Site | None:
-    """Read the site that was asked for, else /etc/vtorque, else the built-in one."""
-    return open_site(site_directory(directory), report)
+def find_site(directory: Path | None, report: Report, today: date | None = None) -> Site | None:
+    """Read the site that was asked for, else /etc/vtorque, else the built-in one, as it is on a day; None: today."""
+    return open_site(site_directory(directory), report, today or date.today())
 
 
 def site_directory(directory: Path | None) -> Path:

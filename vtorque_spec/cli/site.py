@@ -3,8 +3,6 @@
 import json
 import re
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +14,7 @@ from vtorque_spec.render import formats
 if TYPE_CHECKING:
     from vtorque_spec.diagnostics import Report
     from vtorque_spec.site import Files
-    from vtorque_spec.site.host import Progress
+    from vtorque_spec.site.accounts import Owned
     from vtorque_spec.site.probe.machine import Machine
 
 _DESCRIPTION = click.Path(path_type=Path, exists=True, dir_okay=False, allow_dash=True)
@@ -35,7 +33,7 @@ def command() -> None:
 @command.command()
 @SITE_DIRECTORY
 @SITE_OPTION
-@click.option("--images", is_flag=True, help="Also check the images' disks on this machine: owner and digest.")
+@click.option("--images", is_flag=True, help="Also check the images' disks on this machine: owner, digest, contents.")
 @click.option("--format", "form", type=click.Choice(formats.FORMATS), default="text", help="How findings are printed.")
 def check(directory: Path | None, site: Path | None, images: bool, form: str) -> int:
     """Check site.yaml, images/*.yaml and policy.yaml, each by itself and together. Exits with 1 on an error.
@@ -47,16 +45,21 @@ def check(directory: Path | None, site: Path | None, images: bool, form: str) ->
     """
     from vtorque_spec.cli.setting import site_directory
     from vtorque_spec.diagnostics import Report
-    from vtorque_spec.driver import open_site
+    from vtorque_spec.driver import faults, open_site
+    from vtorque_spec.site.accounts import check_accounts
     from vtorque_spec.site.check import inspect
-    from vtorque_spec.site.host import check_image_files
 
     root, report = site_directory(directory or site), Report()
     open_site(root, report)
     files = inspect(root, report)
     if images and files is not None:
-        with _reading() as progress:
-            check_image_files(files, progress, report)
+        from vtorque_spec.cli.site_images import check_disks
+
+        check_disks(files, report)
+        with faults(report):
+            unknown = check_accounts(files, _owned(), report)
+            if unknown:
+                click.echo(f"vtorque: no record tells of the accounts in {', '.join(unknown)} (VT0515)", err=True)
     _print(report, form, root, files)
     return 1 if report.failed else 0
 
@@ -137,6 +140,15 @@ def _machine(capabilities: Path | None, lstopo: Path | None) -> "tuple[Machine, 
     return read_sysfs(), "this machine"
 
 
+def _owned() -> "list[Owned]":
+    """What the images of this machine's store have, as far as it was recorded. Raises Fault VT0503."""
+    from vtorque_runtime.images import store
+    from vtorque_spec.site.accounts import Owned
+
+    found = ((record, record.provenance or record.accounts) for record in store.records(store.SYSTEM_STORE))
+    return [Owned(one.name, one.disk.sha256, said.uids, said.gids) for one, said in found if said is not None]
+
+
 def _print(report: "Report", form: str, root: Path, files: "Files | None") -> None:
     items = report.sorted()
     if form == "text":
@@ -154,27 +166,6 @@ def _print(report: "Report", form: str, root: Path, files: "Files | None") -> No
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-@contextmanager
-def _reading() -> Iterator["Progress"]:
-    """A bar per image on a terminal; nothing elsewhere."""
-    if not sys.stderr.isatty():
-        yield lambda name, done, size: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        tasks: dict[str, Any] = {}
-
-        def show_read(name: str, done: int, size: int) -> None:
-            if name not in tasks:
-                tasks[name] = bar.add_task(name)
-            bar.update(tasks[name], completed=done, total=size)
-
-        yield show_read
 
 
 def _rich(tables: "list[Any]") -> None:

@@ -7,7 +7,7 @@ from typing import get_args
 
 import click
 
-from vtorque_spec.carrier import CARRIERS
+from vtorque_spec.carrier import CARRIERS, own_in_script
 from vtorque_spec.cli.common import JOB_FILE, NODE_OPTION, SITE_OPTION, context_options, finish
 from vtorque_spec.cli.setting import asked_context, known, the_site
 from vtorque_spec.diagnostics import Report
@@ -60,7 +60,8 @@ def command(
 
 def _flavour(text: str) -> Flavour | None:
     found = (flavour for flavour, start in zip(get_args(Flavour), CARRIERS, strict=True) if f"\n{start}" in text)
-    return next(found, None)
+    own = own_in_script(text)
+    return next((name for name in get_args(Flavour) if own and own[0] == name), next(found, None))
 
 
 def _first_difference(one: str, other: str) -> int:

@@ -20,7 +20,7 @@ from vtorque_spec.fault import Fault
 from vtorque_spec.placement.demand import memory_bytes, used_slots
 from vtorque_spec.placement.nodes import HostNode, node_of_context
 from vtorque_spec.plan import MIB, JobPlan, NodeContext, NodePlan, UserPart
-from vtorque_spec.plan.answer import Needs
+from vtorque_spec.plan.answer import Needs, WantedImage
 from vtorque_spec.policy import Context
 from vtorque_spec.site import Site
 from vtorque_spec.sources import source_lines
@@ -74,6 +74,9 @@ def plan(machine: str, site: Site, context: Context, node: NodeContext, report: 
     if derived is None:
         return None
     job, normal = derived
+    if job.image.own is not None and node.lane == "system":
+        hint = "run it as yourself, without root: vtorque run JOB"
+        raise Fault("VT0556", f"`{job.image.name}` is a user's own image, and root boots none", help=hint)
     if not node.slots:
         return _needs(job, node_of_context(site, class_of(site, node.node), node))
     _check_nodes(job, node)
@@ -147,10 +150,12 @@ def _check_nodes(job: JobPlan, context: NodeContext) -> None:
 
 
 def _needs(job: JobPlan, node: HostNode) -> Needs:
-    if job.pinning.mode != "numad":
-        return Needs(job.vms_per_node, job.network.name, None, None)
-    vcpus = used_slots(job, replace(node, slot="thread"))
-    return Needs(job.vms_per_node, job.network.name, vcpus, -(-memory_bytes(job) // MIB))
+    vcpus = memory_mib = None
+    if job.pinning.mode == "numad":
+        vcpus, memory_mib = used_slots(job, replace(node, slot="thread")), -(-memory_bytes(job, node) // MIB)
+    files = job.image.own
+    own = None if files is None else WantedImage(job.image.name, files, job.root_disk_bytes)
+    return Needs(job.vms_per_node, job.network.name, vcpus, memory_mib, own)
 
 
 def _encode(report: Report, result: Any) -> bytes:

@@ -1,10 +1,12 @@
 """The site's own words about one node, as root needs them."""
 
+from collections.abc import Iterator
+
 from vtorque_spec.node import class_of
 from vtorque_spec.plan import VERSION, NodeSite, SaidCell, SaidDevice, SaidImage, SaidNode
 from vtorque_spec.site import Site
 from vtorque_spec.site.model import NodeClass, NumaCell, cores_of
-from vtorque_spec.site.offers import offered_mounts, offered_networks
+from vtorque_spec.site.offers import offered_mounts, offered_networks, osv_image
 from vtorque_spec.site.topology import core_widths
 
 
@@ -26,12 +28,20 @@ def node_site(site: Site, node: str) -> NodeSite:
         hypervisor=site.hypervisor,
         hook_limit_s=site.hook_limit_s,
         node=_said_node(said),
-        images=tuple(SaidImage(image.name, image.sha256, image.cmdline) for _, image in sorted(site.images.items())),
+        images=tuple(_said_images(site)),
         setup=site.setup,
         io_mode=site.iocm.mode if site.iocm else "libvirt",
         io_nics=site.iocm.nics if site.iocm else None,
         lock_memory=bool(said.lock_memory),
+        own_images=site.own_images,
     )
+
+
+def _said_images(site: Site) -> Iterator[SaidImage]:
+    """All revisions of all images but the withdrawn ones."""
+    for image in (entry for name in sorted(site.images) for entry in site.revisions(name)):
+        if image.state != "withdrawn":
+            yield SaidImage(image.name, image.sha256, image.cmdline or "", osv_image(image))
 
 
 def _said_node(said: NodeClass) -> SaidNode:
@@ -44,6 +54,7 @@ def _said_node(said: NodeClass) -> SaidNode:
         memory_bytes=sum(cell.memory_bytes for cell in cells) or said.memory + ((kept and kept.memory) or 0),
         cells=cells,
         devices=tuple(SaidDevice(one.name, one.kind, one.cell) for one in said.devices or ()),
+        diskless=bool(said.diskless),
     )
 
 

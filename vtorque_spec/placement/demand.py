@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from vtorque_spec.placement.model import Demand
 from vtorque_spec.placement.nodes import HostNode
-from vtorque_spec.plan import JobPlan
+from vtorque_spec.plan import JobPlan, vm_spool_bytes
 from vtorque_spec.units import SIZE_UNITS
 
 GUEST_OVERHEAD_BYTES = 256 * SIZE_UNITS["MiB"]
@@ -23,20 +23,28 @@ def page_sizes(job: JobPlan) -> tuple[int | None, ...]:
     return (PAGE_BYTES[job.hugepages],)
 
 
-def beside_bytes(job: JobPlan) -> int:
-    """Return what each VM takes of ordinary memory beside its own: QEMU, its part of what VMs share, a disk in RAM."""
-    shared = -(-job.shared_memory_bytes // job.vms_per_node)
-    return GUEST_OVERHEAD_BYTES + shared + (job.root_disk_bytes if job.root_disk_in_ram else 0)
+def beside_bytes(job: JobPlan, node: HostNode) -> int:
+    """Return what each VM takes of ordinary memory beside its own.
+
+    QEMU, its part of what the VMs share and of an image in memory, and its disks where the node has none.
+    """
+    shared = -(-(job.shared_memory_bytes + job.base_memory_bytes) // job.vms_per_node)
+    return GUEST_OVERHEAD_BYTES + shared + disks_memory_bytes(job, node)
 
 
-def memory_bytes(job: JobPlan) -> int:
+def disks_memory_bytes(job: JobPlan, node: HostNode) -> int:
+    """Return what each VM's files in the spool take of memory at most, each counted as the job's first VM."""
+    return vm_spool_bytes(job.root_disk_bytes, (disk.size_bytes for disk in job.disks)) if node.diskless else 0
+
+
+def memory_bytes(job: JobPlan, node: HostNode) -> int:
     """Return the memory that the job uses on each of its nodes."""
-    return job.vms_per_node * (job.memory_bytes + beside_bytes(job))
+    return job.vms_per_node * (job.memory_bytes + beside_bytes(job, node))
 
 
-def ordinary_bytes(job: JobPlan) -> int:
+def ordinary_bytes(job: JobPlan, node: HostNode) -> int:
     """Return the memory that the job uses outside of its huge pages on each of its nodes."""
-    return job.vms_per_node * beside_bytes(job)
+    return job.vms_per_node * beside_bytes(job, node)
 
 
 def demands(job: JobPlan, node: HostNode) -> Iterator[Demand]:
@@ -45,7 +53,7 @@ def demands(job: JobPlan, node: HostNode) -> Iterator[Demand]:
         yield Demand(
             guests=job.vms_per_node,
             vcpus=job.vcpus,
-            memory_bytes=job.memory_bytes if page_bytes else job.memory_bytes + beside_bytes(job),
+            memory_bytes=job.memory_bytes if page_bytes else job.memory_bytes + beside_bytes(job, node),
             io_cores=job.iocm.max_cores,
             page_bytes=page_bytes,
             mode="auto" if job.pinning.mode == "numad" else job.pinning.mode,

@@ -69,10 +69,10 @@ def _sums(job: JobPlan, node: HostNode) -> Iterator[Shortage]:
     """What the batch system gives jobs of the node, whatever lies where."""
     if used_slots(job, node) > node.slots and (node.alike or _placed_slots(job, node) > node.slots):
         yield too_few_slots(job, node)
-    if memory_bytes(job) > node.memory_bytes:
+    if memory_bytes(job, node) > node.memory_bytes:
         yield too_little_memory(job, node)
     yield from too_few_devices(job, node)
-    if job.hugepages != "none" and ordinary_bytes(job) > node.ordinary_bytes:
+    if job.hugepages != "none" and ordinary_bytes(job, node) > node.ordinary_bytes:
         yield too_little_ordinary_memory(job, node)
 
 

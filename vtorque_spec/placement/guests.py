@@ -62,7 +62,7 @@ def claim(job: JobPlan, node: HostNode, placed: Placed) -> Claim:
     for cell, size in (part for own in lies for part in own):
         held[cell, page] += size // page
     if page > 1:
-        held += _beside(node, beside_bytes(job), spans)
+        held += _beside(node, beside_bytes(job, node), spans)
     memory = tuple(CellMemory(cell, size, count) for (cell, size), count in sorted(held.items()))
     devices = (name for own in assigned(job.devices, node, spans) for name in own)
     return Claim(_cpus(cores), memory, tuple(sorted(devices)))

@@ -9,12 +9,14 @@ from vtorque_spec.fault import Fault
 from vtorque_spec.placement.fit import Placed, place
 from vtorque_spec.placement.guests import GuestPlace, claim, guest_places, io_cores
 from vtorque_spec.placement.nodes import HostNode
+from vtorque_spec.placement.osv_guest import osv_guest
 from vtorque_spec.placement.shortage import Shortage
 from vtorque_spec.plan import (
     VERSION,
     DataDisk,
     Disk,
     Filesystem,
+    Guest,
     ImageFiles,
     JobPlan,
     LinuxGuest,
@@ -25,7 +27,9 @@ from vtorque_spec.plan import (
     NodePlan,
     Pinning,
     Slot,
+    base_file,
     owned,
+    spool_bytes,
 )
 from vtorque_spec.resolve.cpus import VCPUS_LIMIT
 
@@ -61,10 +65,12 @@ def plan_node(job: JobPlan, context: NodeContext, node: HostNode) -> NodePlan | 
         spool=context.spool,
         login=context.login,
         image=image,
+        backing=job.root_disk_backing,
+        base_memory_bytes=job.base_memory_bytes,
         guests=guests,
         host_cpus=node.host_cpus,
         io=io_cores(job, node, placed),
-        claim=claim(job, node, placed),
+        claim=replace(claim(job, node, placed), disk_bytes=sum(map(spool_bytes, guests))),
         walltime_s=job.batch.walltime_s,
         boot_timeout_s=job.boot_timeout_s,
         grace_s=job.grace_s,
@@ -77,10 +83,14 @@ def _check_lane(job: JobPlan, context: NodeContext, node: HostNode) -> None:
     if context.lane == "session" and node.lock_memory:
         hint = "run it as root for this user: sudo vtorque run JOB"
         raise Fault("VT0906", "an ordinary user's libvirt cannot lock memory, as the site asks for", help=hint)
-    if context.lane == "session" and job.mounts:
+    if context.lane == "session" and job.mounts and job.image.own is None:
         names = ", ".join(mount.name for mount in job.mounts)
         hint = "remove `mounts`, or run it as root for this user: sudo vtorque run JOB"
         raise Fault("VT0906", f"an ordinary user's libvirt has no virtiofs, so it cannot mount {names}", help=hint)
+
+    if context.lane == "session" and job.root_disk_backing == "ram":
+        hint = "write `root_disk: {backing: local}`, or run it as root for this user: sudo vtorque run JOB"
+        raise Fault("VT0906", "an ordinary user cannot have the file system in memory of `backing: ram`", help=hint)
 
 
 def _check_mounts(job: JobPlan, login: Login) -> None:
@@ -120,22 +130,26 @@ def _place(job: JobPlan, node: HostNode, notes: list[str]) -> Placed | tuple[Sho
 
 
 def _image(job: JobPlan, context: NodeContext) -> ImageFiles:
+    if job.image.own is not None:
+        return next(image for image in context.images if image.own)
     for image in context.images:
         if image.name == job.image.name and job.image.sha256 in (None, image.sha256):
             return image
     there = [image.sha256 for image in context.images if image.name == job.image.name]
     if there:
-        message = f"this machine's image `{job.image.name}` has the digest {there[0]}, the job needs {job.image.sha256}"
-        raise Fault("VT0503", message)
+        message = f"{context.node} has the image `{job.image.name}` with the digest {', '.join(there)}"
+        hint = f"add it there, beside the other: sudo vtorque image add {job.image.name} FILE"
+        raise Fault("VT0503", f"{message}; the job needs {job.image.sha256}", help=hint)
     hint = f"build it: sudo vtorque image build {job.image.name}"
     raise Fault("VT0502", f"the image `{job.image.name}` is not on {context.node}", help=hint)
 
 
-def _guest(job: JobPlan, context: NodeContext, image: ImageFiles, slot: Slot, at: GuestPlace) -> LinuxGuest:
+def _guest(job: JobPlan, context: NodeContext, image: ImageFiles, slot: Slot, at: GuestPlace) -> Guest:
     directory = f"{context.spool}/vm{slot.index}"
     threads = len(at.pins.iothreads)
     served = [1 + number % threads if threads else None for number in range(1 + len(job.disks))]
-    root = Disk("vda", f"{directory}/root.qcow2", "qcow2", False, image.disk, image.disk_format, served[0], at.queues)
+    base = base_file(image, job.root_disk_backing, context.spool)
+    root = Disk("vda", f"{directory}/root.qcow2", "qcow2", False, base, image.disk_format, served[0], at.queues)
     seed = Disk("vdb", f"{directory}/seed.iso", "raw", True, None, None, None, None)
     disks = _data_disks(job, context, slot)
     data = (
@@ -160,6 +174,8 @@ def _guest(job: JobPlan, context: NodeContext, image: ImageFiles, slot: Slot, at
         nic_queues=at.queues or 1,
         console_log=f"{directory}/console.log",
     )
+    if job.osv is not None and job.image.osv is not None:
+        return osv_guest(job, job.osv, job.image.osv, image, machine, slot, context)
     return LinuxGuest(
         kind="linux",
         index=slot.index,
@@ -190,4 +206,6 @@ def _filesystem(mount: Mount, index: int, context: NodeContext) -> Filesystem:
     tag = "" if mount.kind == "nfs" else f"mount{index}"
     source, target = owned(mount.source, context.login), owned(mount.target, context.login)
     path = f"{context.shares}/{tag}" if tag else ""
+    if context.lane == "session":  # nobody binds it for an ordinary user
+        path = source
     return Filesystem(mount.kind, source, path, tag, target, mount.read_only, mount.options)

@@ -24,7 +24,8 @@ class HostNode:
     `name` is how messages call it. `allotted` are CPUs; the batch system may have allotted fewer `slots` (cores or
     threads, as `slot` says) of them than there are. `host` are the host's own cores: the lowest whole ones, the same
     for every job. `nics` are the adapters that I/O cores serve, `sockets` those of the cells where known,
-    `usable_cells` the cells that numad advised (None: all).
+    `usable_cells` the cells that numad advised (None: all). A
+    `diskless` node has its guests' disks in memory.
     """
 
     name: str
@@ -44,6 +45,7 @@ class HostNode:
     allotment_known: bool = False
     taken: Claim = NOTHING
     usable_cells: tuple[int, ...] | None = None
+    diskless: bool = False
 
     @property
     def host_cpus(self) -> CpuSet:
@@ -154,6 +156,7 @@ def _node(
         allotment_known=context is not None,
         taken=NOTHING if context is None else context.taken,
         usable_cells=None if context is None else context.advised_cells,
+        diskless=bool(said.diskless) if context is None else context.diskless,
     )
 
 

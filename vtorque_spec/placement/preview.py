@@ -37,7 +37,7 @@ def preview_context(job: JobPlan, node_class: str, node: HostNode) -> NodeContex
         version=VERSION,
         job_id=JOB_ID,
         node=node_class,
-        lane="system",
+        lane="session" if job.image.own else "system",
         virt="qemu" if job.hypervisor == "emulation" else "kvm",
         cells=node.cells,
         devices=node.devices,
@@ -54,7 +54,7 @@ def preview_context(job: JobPlan, node_class: str, node: HostNode) -> NodeContex
         vms=tuple(_vm(node_class, slot) for slot in slots),
         slots=slots,
         mounts=tuple(_offer(mount) for mount in job.mounts),
-        spool=f"/var/lib/vtorque/jobs/{JOB_ID}",
+        spool=f"/var/tmp/vtorque-{_LOGIN.uid}/jobs/{JOB_ID}" if job.image.own else f"/var/lib/vtorque/jobs/{JOB_ID}",  # noqa: S108 - shown, not used
     )
 
 
@@ -64,11 +64,15 @@ def _offer(mount: Mount) -> OfferedMount:
 
 
 def _image(job: JobPlan) -> ImageFiles:
+    if own := job.image.own:
+        return ImageFiles(job.image.name, "unread", own.disk, "qcow2", own.kernel, own.initrd, own=True)
     sha256 = job.image.sha256 or "unbuilt"
     directory = f"{_IMAGES}/{job.image.name}@{sha256[:16]}"
-    return ImageFiles(
-        job.image.name, sha256, f"{directory}/root.qcow2", "qcow2", f"{directory}/vmlinuz", f"{directory}/initrd.img"
-    )
+    kernel: str | None = f"{directory}/vmlinuz"
+    initrd: str | None = f"{directory}/initrd.img"
+    if job.image.osv is not None:
+        kernel, initrd = f"{directory}/kernel.elf" if job.image.osv.boot == "kernel" else None, None
+    return ImageFiles(job.image.name, sha256, f"{directory}/root.qcow2", "qcow2", kernel, initrd)
 
 
 def _vm(node: str, slot: Slot) -> JobVm:
@@ -78,15 +82,15 @@ def _vm(node: str, slot: Slot) -> JobVm:
 def _nic(job: JobPlan, index: int) -> TapNic | UserNic:
     """The host is the network's first address, the VMs follow; what a site's own bridge has is known on nodes alone."""
     mac, kind = f"52:54:00:00:00:{index:02x}", job.network.kind
-    if kind == "user":
-        return UserNic("user", mac, 22022 + index, restricted=False)
+    if kind == "user" or job.image.own:
+        return UserNic("user", mac, 22022 + index, restricted=kind == "isolated")
     return TapNic(
         kind="bridge" if kind == "bridge" else "network",
         mac=mac,
         source="vt-preview",
         filter="vt-preview",
         address=f"10.213.{(index + 2) // 256}.{(index + 2) % 256}",
-        prefix=min(24, 32 - (job.vms_per_node + 2).bit_length()),
+        prefix=min(24, 32 - (job.vms_per_node + 3).bit_length()),
         host_address=_HOST,
         gateway=_HOST if kind == "nat" else None,
         dns=(),

@@ -70,7 +70,7 @@ def _word(name: str, site: Site, asked: Mapping[str, NodeRequest]) -> str | None
 
 def _request(job: JobPlan, node: HostNode) -> NodeRequest:
     reserve = node.host_memory_bytes if job.batch.exclusive and node.host_in_slots else 0
-    return NodeRequest(slots(job, node), memory_bytes(job) + reserve, None)
+    return NodeRequest(slots(job, node), memory_bytes(job, node) + reserve, None)
 
 
 def _elsewhere(job: JobPlan, site: Site, reached: tuple[str, ...]) -> list[Note]:

@@ -6,7 +6,13 @@ from dataclasses import dataclass
 from vtorque_spec.diagnostics import Code
 from vtorque_spec.document import Path
 from vtorque_spec.placement import model
-from vtorque_spec.placement.demand import GUEST_OVERHEAD_BYTES, memory_bytes, ordinary_bytes, used_slots
+from vtorque_spec.placement.demand import (
+    GUEST_OVERHEAD_BYTES,
+    disks_memory_bytes,
+    memory_bytes,
+    ordinary_bytes,
+    used_slots,
+)
 from vtorque_spec.placement.nodes import HostNode
 from vtorque_spec.placement.refuse import refusal
 from vtorque_spec.plan import JobPlan
@@ -42,7 +48,7 @@ def told(room: model.Node, demand: model.Demand, job: JobPlan, node: HostNode) -
         if term.what == "memory" and demand.page_bytes:
             yield Shortage(Code.TOO_FEW_PAGES, _page_sum(term, demand, node), None, (("hugepages",), *MEMORY_FIELDS))
         elif term.what == "memory":
-            message = f"{memory_sum(job)}; {_has(node, term.have)}"
+            message = f"{memory_sum(job, node)}; {_has(node, term.have)}"
             yield Shortage(Code.TOO_MUCH_MEMORY, message, None, MEMORY_FIELDS)
         elif term.what == "guests":
             message = _cell_sum(term, demand, job, room, node) or _core_sum(term, demand, room, node)
@@ -61,21 +67,23 @@ def too_few_slots(job: JobPlan, node: HostNode) -> Shortage:
 
 def too_little_memory(job: JobPlan, node: HostNode) -> Shortage:
     """The job takes more memory than jobs of the node are given."""
-    message = f"{memory_sum(job)}; {node.name} has {shown(node.memory_bytes)} for jobs"
+    message = f"{memory_sum(job, node)}; {node.name} has {shown(node.memory_bytes)} for jobs"
     return Shortage(Code.TOO_MUCH_MEMORY, message, None, MEMORY_FIELDS)
 
 
 def too_little_ordinary_memory(job: JobPlan, node: HostNode) -> Shortage:
     """What QEMU needs beside the huge pages is not there."""
-    message = f"QEMU takes {_needed(ordinary_bytes(job))} beside the huge pages; {_has(node, node.ordinary_bytes)}"
+    more = " with the disks in memory" if job.base_memory_bytes or node.diskless else ""
+    need = _needed(ordinary_bytes(job, node))
+    message = f"QEMU takes {need}{more} beside the huge pages; {_has(node, node.ordinary_bytes)}"
     return Shortage(Code.TOO_MUCH_MEMORY, message, None, (("vms_per_node",), ("hugepages",)))
 
 
-def memory_sum(job: JobPlan) -> str:
+def memory_sum(job: JobPlan, node: HostNode) -> str:
     """Return how the memory that a job takes of a node adds up."""
-    each = _guest_sum(job)
+    each = _guest_sum(job, node)
     each = each if job.vms_per_node == 1 else f"({each}) x {job.vms_per_node}"
-    return f"{each} = {_needed(memory_bytes(job))} of memory"
+    return f"{each} = {_needed(memory_bytes(job, node))} of memory"
 
 
 def shown(size_bytes: int, *, up: bool = False) -> str:
@@ -97,12 +105,14 @@ def _has(node: HostNode, size_bytes: int) -> str:
     return f"{node.name} has {shown(size_bytes)}" + (f" outside of huge pages ({shown(beside)})" if beside else "")
 
 
-def _guest_sum(job: JobPlan) -> str:
+def _guest_sum(job: JobPlan, node: HostNode) -> str:
     parts = [shown(job.memory_bytes), f"{print_size(GUEST_OVERHEAD_BYTES)} for QEMU"]
     if job.shared_memory_bytes:
         parts.append(f"{shown(-(-job.shared_memory_bytes // job.vms_per_node))} of what the VMs share")
-    if job.root_disk_in_ram:
-        parts.append(f"{shown(job.root_disk_bytes)} of disk in memory")
+    if job.base_memory_bytes:
+        parts.append(f"{shown(-(-job.base_memory_bytes // job.vms_per_node))} of the image in memory")
+    if node.diskless:
+        parts.append(f"{shown(disks_memory_bytes(job, node))} of disks in memory")
     return " + ".join(parts)
 
 
@@ -146,7 +156,7 @@ def _cell_sum(term: model.Term, demand: model.Demand, job: JobPlan, room: model.
         takes = f"{_take(demand)} {_count(demand.vcpus, 'thread' if threads else 'core')}"
         return f"{takes} of one cell; the largest of {node.name} has {cores}"
     if not demand.page_bytes and demand.memory_bytes > memory:
-        need = f"{_guest_sum(job)} = {_needed(demand.memory_bytes)}"
+        need = f"{_guest_sum(job, node)} = {_needed(demand.memory_bytes)}"
         return f"{need} of one cell's memory; the largest of {node.name} has {shown(memory)}"
     if term.needed == 1:
         return f"the VM finds no cell of {node.name} with room for all of it"

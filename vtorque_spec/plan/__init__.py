@@ -24,9 +24,11 @@ from vtorque_spec.plan.context import (
     owned,
     shares_of,
 )
+from vtorque_spec.plan.exports import EXPORTS_PORT, exports_address, exports_of
 from vtorque_spec.plan.job import (
     NO_SETUP,
     Array,
+    Backing,
     BatchRequest,
     Dependency,
     DeviceRequest,
@@ -43,12 +45,17 @@ from vtorque_spec.plan.job import (
     Mount,
     MountKind,
     NodeRequest,
+    OsvImage,
+    OsvRun,
+    OwnImage,
+    Packager,
     Pinning,
     Script,
     UserPart,
     Variable,
 )
 from vtorque_spec.plan.node import (
+    COMMAND_LINE_OFFSET,
     Artifact,
     CpuTopology,
     DataDisk,
@@ -62,7 +69,9 @@ from vtorque_spec.plan.node import (
     Machine,
     NodeBundle,
     NodePlan,
+    OsvGuest,
     Pins,
+    spool_bytes,
 )
 from vtorque_spec.plan.site import (
     GUEST_OWNS,
@@ -75,6 +84,14 @@ from vtorque_spec.plan.site import (
     SaidImage,
     SaidNode,
 )
+from vtorque_spec.plan.storage import (
+    BASES,
+    base_file,
+    copy_name,
+    memory_base,
+    overlay_bytes,
+    vm_spool_bytes,
+)
 
 VERSION = 1
 """Of every type in this package; a change that an older reader would misread raises it."""
@@ -82,6 +99,9 @@ VERSION = 1
 MIB = 1024 * 1024
 
 __all__ = [
+    "BASES",
+    "COMMAND_LINE_OFFSET",
+    "EXPORTS_PORT",
     "GUEST_OWNS",
     "MIB",
     "NO_SETUP",
@@ -89,6 +109,7 @@ __all__ = [
     "AddressTable",
     "Array",
     "Artifact",
+    "Backing",
     "BatchRequest",
     "Cell",
     "CellMemory",
@@ -131,6 +152,11 @@ __all__ = [
     "NodeSite",
     "OfferedMount",
     "OfferedNetwork",
+    "OsvGuest",
+    "OsvImage",
+    "OsvRun",
+    "OwnImage",
+    "Packager",
     "Pages",
     "Pinning",
     "Pins",
@@ -144,7 +170,15 @@ __all__ = [
     "UserNic",
     "UserPart",
     "Variable",
+    "base_file",
+    "copy_name",
+    "exports_address",
+    "exports_of",
     "lowest_cores",
+    "memory_base",
+    "overlay_bytes",
     "owned",
     "shares_of",
+    "spool_bytes",
+    "vm_spool_bytes",
 ]

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from vtorque_spec.plan.context import JobVm, NodeContext
+from vtorque_spec.plan.job import OwnImage
 from vtorque_spec.plan.node import Artifact, Guest, NodePlan
 from vtorque_spec.plan.site import NodeSite
 
@@ -23,16 +24,27 @@ class Question:
 
 
 @dataclass(frozen=True)
+class WantedImage:
+    """A user's own image, as the job calls it, for a root disk of `root_disk_bytes`."""
+
+    name: str
+    files: OwnImage
+    root_disk_bytes: int
+
+
+@dataclass(frozen=True)
 class Needs:
     """What root must know of a job before it can be planned: how many VMs it has on a node, and on which network.
 
-    `numad_vcpus` and `numad_memory_mib` are those of all VMs together; None where numad is not asked.
+    `numad_vcpus` and `numad_memory_mib` are those of all VMs together; None where numad is not asked. `own` is an image
+    that is the user's own.
     """
 
     vms: int
     network: str
     numad_vcpus: int | None
     numad_memory_mib: int | None
+    own: WantedImage | None
 
 
 @dataclass(frozen=True)

@@ -57,11 +57,15 @@ class CellMemory:
 
 @dataclass(frozen=True)
 class Claim:
-    """What a job holds of a node as long as it lives: no other job is given it."""
+    """What a job holds of a node as long as it lives: no other job is given it.
+
+    `disk_bytes` is the most that its files take where the node's spool lies, all of its guests' disks written.
+    """
 
     cpus: tuple[int, ...]
     memory: tuple[CellMemory, ...]
     devices: tuple[str, ...]
+    disk_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -97,14 +101,19 @@ def shares_of(spool: str) -> str:
 
 @dataclass(frozen=True)
 class ImageFiles:
-    """Where this machine keeps a built image. The files are read-only and never replaced."""
+    """Where this machine keeps a built image. The files are read-only and never replaced.
+
+    OSv's kernel needs no `initrd`; an image that boots from its disk has no `kernel` either. The files of an image that
+    is its user's `own` are where that one has them, and may change.
+    """
 
     name: str
     sha256: str
     disk: str
     disk_format: Literal["qcow2", "raw"]
-    kernel: str
-    initrd: str
+    kernel: str | None
+    initrd: str | None
+    own: bool = False
 
 
 @dataclass(frozen=True)
@@ -202,6 +211,7 @@ class NodeContext:
     `slot` says; then `allotted_cpus` are those of the node). `host_cpus` are the host's own, which no job is given;
     `taken` is what the node's other jobs hold; `advised_cells` is numad's word, None: not asked. `vms` are all VMs of
     the job in rank order, `slots` those of this node. `mounts` are what the site offers, as they are for the owner.
+    `diskless`: the spool is in memory, and so are the guests' disks.
     """
 
     version: int
@@ -225,6 +235,7 @@ class NodeContext:
     slots: tuple[Slot, ...]
     mounts: tuple[OfferedMount, ...]
     spool: str
+    diskless: bool = False
 
     @property
     def shares(self) -> str:

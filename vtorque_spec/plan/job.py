@@ -12,6 +12,10 @@ Hugepages = Literal["none", "any", "2MiB", "1GiB"]
 """The size of the pages behind a guest's memory; `none` are ordinary ones."""
 
 
+Backing = Literal["shared", "local", "ram"]
+"""Where the base of a root disk, the image's disk, is read from: the image store, a copy of the node's, or memory."""
+
+
 @dataclass(frozen=True)
 class IndexRange:
     """The indices of an array from `first` to `last`, both included."""
@@ -85,13 +89,56 @@ class NodeRequest:
 
 
 @dataclass(frozen=True)
+class OsvImage:
+    """What an image of OSv is like.
+
+    `boot` is where its kernel finds the command line: QEMU loads the kernel and hands it over, or it is in the disk.
+    `options` is the set of options that the kernel knows, `rootfs` its root file system (None: it looks for one), and
+    `cloud_init` says whether it reads a seed.
+    """
+
+    boot: Literal["kernel", "disk"]
+    options: Literal["mainline", "fork-2018"]
+    rootfs: Literal["rofs", "zfs", "ramfs", "ext", "virtiofs"] | None
+    cloud_init: bool
+
+
+@dataclass(frozen=True)
+class OwnImage:
+    """The files of a user's own image, by absolute paths of the node that runs the job."""
+
+    disk: str
+    kernel: str
+    initrd: str
+
+
+@dataclass(frozen=True)
 class Image:
-    """A catalogue entry. `sha256` is None for a shipped recipe that has not been built ("unbuilt")."""
+    """A catalogue entry. `sha256` is None for a shipped recipe that has not been built ("unbuilt").
+
+    `cmdline` is what a Linux kernel is started with, empty for OSv; `osv` is None for Linux. `own` has the files of an
+    image that is its user's own, and in no catalogue.
+    """
 
     name: str
     sha256: str | None
-    guest: Literal["linux"]
+    guest: Literal["linux", "osv"]
     cmdline: str
+    osv: OsvImage | None
+    own: OwnImage | None = None
+
+
+@dataclass(frozen=True)
+class OsvRun:
+    """What every OSv guest of a job runs: `commands` one after the other, each a program's path and its arguments.
+
+    `env` holds values alone: nothing in the guest could read a file of the user's. `console` says what of the guest's
+    console is the job's output: what the job prints, or the kernel's lines too.
+    """
+
+    commands: tuple[tuple[str, ...], ...]
+    env: tuple["Variable", ...]
+    console: Literal["job", "all"]
 
 
 @dataclass(frozen=True)
@@ -148,12 +195,17 @@ class DiskRequest:
     every_vm: bool
 
 
+Packager = Literal["apt", "dnf"]
+"""What installs packages in a Linux guest: of Debian's family, or of Red Hat's."""
+
+
 @dataclass(frozen=True)
 class GuestSetup:
     """What is done in every guest as its root: texts of the site, None where there is none, and the job's packages.
 
-    `apt_sources` is where apt gets packages from, None: what the image says. `updates`: security updates are installed,
-    and then the `packages`. `boot` runs before the job may come, `shutdown` before the guest is ended.
+    `apt_sources` and `dnf_repos` say where either gets packages from, None: what the image says. `updates`: security
+    updates are installed, and then the `packages`, by the image's own `packager`. `boot` runs before the job may come,
+    `shutdown` before the guest is ended.
     """
 
     apt_sources: str | None
@@ -161,6 +213,8 @@ class GuestSetup:
     packages: tuple[str, ...]
     boot: str | None
     shutdown: str | None
+    dnf_repos: str | None = None
+    packager: Packager = "apt"
 
 
 NO_SETUP = GuestSetup(None, "none", (), None, None)
@@ -182,7 +236,9 @@ class JobNetwork:
 class JobPlan:
     """The job as the site understands it: every default filled, every name resolved, nothing of the user's own text.
 
-    Root derives it again on the node from the machine part that travels, so it holds neither `run`, `env` nor hooks.
+    Root derives it again on the node from the machine part that travels, so it holds neither `run`, `env` nor hooks. Of
+    an OSv guest `run` and `env` travel there, as `osv`: they are its kernel's command line. `base_memory_bytes` is what
+    the image takes of each node's memory where the root disk is read from there, else 0.
     """
 
     version: int
@@ -190,6 +246,7 @@ class JobPlan:
     site: str
     batch: BatchRequest
     image: Image
+    osv: OsvRun | None
     vcpus: int
     memory_bytes: int
     vms_per_node: int
@@ -198,7 +255,8 @@ class JobPlan:
     hugepages: Hugepages
     shared_memory_bytes: int
     root_disk_bytes: int
-    root_disk_in_ram: bool
+    root_disk_backing: Backing
+    base_memory_bytes: int
     devices: tuple[DeviceRequest, ...]
     disks: tuple[DiskRequest, ...]
     mounts: tuple[Mount, ...]
@@ -230,10 +288,10 @@ class Script:
 
 @dataclass(frozen=True)
 class UserPart:
-    """Everything that runs inside the guest as the user."""
+    """Everything that runs inside the guest as the user. An OSv guest has no `run` and `env` here: see JobPlan."""
 
     version: int
-    run: Script
+    run: Script | None
     prologue: Script | None
     epilogue: Script | None
     env: tuple[Variable, ...]

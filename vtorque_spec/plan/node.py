@@ -4,7 +4,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from vtorque_spec.plan.context import Claim, HostKey, ImageFiles, Keys, Login, TapNic, UserNic
-from vtorque_spec.plan.job import GuestSetup, MountKind
+from vtorque_spec.plan.job import Backing, GuestSetup, MountKind
+from vtorque_spec.plan.storage import vm_spool_bytes
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,8 @@ class DataDisk:
 class Filesystem:
     """What a guest mounts at `target`.
 
-    virtiofs and 9p: the node's directory `source`, which the runtime binds to `path` and offers to the guest as `tag`.
+    virtiofs and 9p: the node's directory `source`, which the runtime binds to `path` and offers to the guest as `tag`;
+    for an ordinary user, who can bind nothing, `path` is the `source`.
     nfs: the guest mounts `source` (SERVER:/PATH) itself, with `options`; then `path` and `tag` are empty.
     """
 
@@ -114,7 +116,8 @@ class GuestMemory:
 class Machine:
     """The virtual hardware of one guest: all that the domain compiler needs, whatever runs inside.
 
-    `partition` is that of the job on the node (`NodeContext.partition`).
+    `partition` is that of the job on the node (`NodeContext.partition`). QEMU starts `kernel` with `initrd` and
+    `cmdline`; without `kernel` the guest boots from its first disk (and `cmdline` is empty).
     """
 
     name: str
@@ -125,8 +128,8 @@ class Machine:
     topology: CpuTopology
     memory: GuestMemory
     pins: Pins
-    kernel: str
-    initrd: str
+    kernel: str | None
+    initrd: str | None
     cmdline: str
     disks: tuple[Disk, ...]
     filesystems: tuple[Filesystem, ...]
@@ -156,8 +159,42 @@ class LinuxGuest:
     keys: Keys
 
 
-Guest = LinuxGuest
+@dataclass(frozen=True)
+class OsvGuest:
+    """An OSv guest: its machine and its command line. `root_disk_bytes` is the overlay's virtual size, `node` its host.
+
+    `boot` is how it starts: by `kernel` QEMU loads `machine.kernel`, and `command_line` is `machine.cmdline` too; by
+    `disk` the firmware reads the root disk, and the runtime has written `command_line` into the overlay, at byte
+    COMMAND_LINE_OFFSET and with a NUL at its end. Its disks are vda, the root, and with `cloud_init`
+    vdb, a seed of OSv's own dialect. `board` is QEMU's machine: some kernels drive the devices of the older one alone.
+    `console` says what of its console is the job's output (`OsvRun`).
+    """
+
+    kind: Literal["osv"]
+    index: int
+    machine: Machine
+    root_disk_bytes: int
+    board: Literal["q35", "pc"]
+    boot: Literal["kernel", "disk"]
+    command_line: str
+    cloud_init: bool
+    console: Literal["job", "all"]
+    node: str
+    hostname: str
+
+
+COMMAND_LINE_OFFSET = 512
+"""OSv, scripts/imgedit.py: where a disk holds the command line; arch/x64/boot16.S reads 63 sectors from there."""
+
+
+Guest = LinuxGuest | OsvGuest
 """The guests that a node can run, told apart by `kind`."""
+
+
+def spool_bytes(guest: Guest) -> int:
+    """Return the most that a guest's files take of the spool, all of its disks written."""
+    disks = guest.disks if isinstance(guest, LinuxGuest) else ()
+    return vm_spool_bytes(guest.root_disk_bytes, (disk.size_bytes for disk in disks))
 
 
 @dataclass(frozen=True)
@@ -175,7 +212,11 @@ class IoCores:
 
 @dataclass(frozen=True)
 class NodePlan:
-    """All that the runtime applies on one node. `host_cpus` are the host's own, which no job is given."""
+    """All that the runtime applies on one node. `host_cpus` are the host's own, which no job is given.
+
+    `backing` is where the guests read the image from; where that is memory, it takes `base_memory_bytes` of the claim,
+    else 0.
+    """
 
     version: int
     job_id: str
@@ -186,6 +227,8 @@ class NodePlan:
     spool: str
     login: Login
     image: ImageFiles
+    backing: Backing
+    base_memory_bytes: int
     guests: tuple[Guest, ...]
     host_cpus: tuple[int, ...]
     io: IoCores

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from vtorque_spec.plan.job import Flavour, GuestSetup, MountKind, NetworkKind
+from vtorque_spec.plan.job import Flavour, GuestSetup, MountKind, NetworkKind, OsvImage
 
 GUEST_OWNS = (
     "/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/libx32", "/proc", "/root", "/run", "/sbin", "/sys",
@@ -46,6 +46,7 @@ class OfferedNetwork:
     isolated: one for each job and node, host and guests reach each other and nothing else; nat: the same with a way
     out; user: QEMU's user-mode network, one for each guest; bridge: the site's own `bridge`, on which a guest has its
     address of `table`, of the network `subnet` (10.20.0.0/16). `filtered`: a guest sends from no address but its own.
+    `osv`: OSv guests, whose users are their kernels, may be on the bridge.
     """
 
     name: str
@@ -58,6 +59,7 @@ class OfferedNetwork:
     dns: tuple[str, ...]
     search: tuple[str, ...]
     ntp: tuple[str, ...]
+    osv: bool = False
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,8 @@ class SaidDevice:
 class SaidNode:
     """What the site says its nodes of a class are; `vtorque-runtime doctor` compares it with a node.
 
-    `cpus` and `memory_bytes` are what a node has at least, the host's own included; `whole`: it has no more CPUs.
+    `cpus` and `memory_bytes` are what a node has at least, the host's own included; `whole`: it has no more CPUs;
+    `diskless`: guests' disks are in memory.
     """
 
     cpus: int
@@ -93,18 +96,20 @@ class SaidNode:
     memory_bytes: int
     cells: tuple[SaidCell, ...]
     devices: tuple[SaidDevice, ...]
+    diskless: bool
 
 
 @dataclass(frozen=True)
 class SaidImage:
     """An image of the catalogue; `sha256` is that of its disk, None where the catalogue does not say.
 
-    `cmdline` is what its kernel is started with.
+    `cmdline` is what a Linux kernel is started with, empty for OSv; `osv` is None for Linux.
     """
 
     name: str
     sha256: str | None
     cmdline: str
+    osv: OsvImage | None
 
 
 @dataclass(frozen=True)
@@ -113,7 +118,8 @@ class NodeSite:
 
     `node_fault` is what becomes of a node that is proven broken: the batch system takes it offline, or nothing.
     `hook_limit_s` is what the batch system gives a hook, None where the site does not say. `io_nics` are the adapters
-    that I/O cores serve, None: all; `lock_memory`: guests' memory is locked.
+    that I/O cores serve, None: all; `lock_memory`: guests' memory is locked; `own_images`: users may boot images
+    of their own.
     """
 
     version: int
@@ -134,3 +140,4 @@ class NodeSite:
     io_mode: Literal["libvirt", "skvm"]
     io_nics: tuple[str, ...] | None
     lock_memory: bool
+    own_images: bool = False

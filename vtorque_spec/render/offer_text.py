@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING
 
 from vtorque_spec.policy.told.limits import Limit
-from vtorque_spec.policy.told.offer import Offer, OfferedField, refusals
+from vtorque_spec.policy.told.offer import Offer, OfferedField, OfferedImage, refusals
 from vtorque_spec.render import printable
 from vtorque_spec.units import print_size
 
@@ -114,13 +114,17 @@ def _image_rows(offer: Offer) -> list[tuple[str, ...]]:
     return [
         (
             one.image.name,
-            f"{one.image.description}\n({one.image.guest})",
+            f"{one.image.description}\n({one.image.guest}{_revisions(one)})",
             f"memory {print_size(one.image.min_memory)}\ndisk {print_size(one.image.min_disk)}",
             ", ".join(one.image.tags or ()),
             refusals(one) or "yes",
         )
         for one in offer.images
     ]
+
+
+def _revisions(one: OfferedImage) -> str:
+    return f"; revisions {', '.join(one.revisions)}" if one.revisions else ""
 
 
 def limit_text(limit: Limit) -> str:

@@ -5,6 +5,8 @@ from typing import Any
 
 from vtorque_spec.render import printable
 from vtorque_spec.site import Site
+from vtorque_spec.site.catalogue import called
+from vtorque_spec.site.image import CatalogueImage
 from vtorque_spec.site.model import HostReserve, NodeClass, SiteIocm
 from vtorque_spec.units import print_size
 
@@ -38,11 +40,11 @@ def tables(site: Site) -> list[Table]:
         Table("I/O cores", ("mode", "adapters"), (_iocm(site.iocm),)),
         Table(
             "Images",
-            ("name", "sha256", "least memory", "disk", "tags", "description"),
+            ("name", "sha256", "state", "least memory", "disk", "tags", "description"),
             tuple(
-                (name, (image.sha256 or "unbuilt")[:16], print_size(image.min_memory), print_size(image.min_disk),
-                 ", ".join(image.tags or ()) or "-", printable(image.description))
-                for name, image in sorted(site.images.items())
+                (called(image), (image.sha256 or "unbuilt")[:16], _state(image), print_size(image.min_memory),
+                 print_size(image.min_disk), ", ".join(image.tags or ()) or "-", printable(image.description))
+                for name in sorted(site.images) for image in site.revisions(name)
             ),
         ),
         Table(
@@ -52,6 +54,10 @@ def tables(site: Site) -> list[Table]:
         ),
         Table("Networks", ("name", "kind"), tuple((name, network.kind) for name, network in site.networks.items())),
     ]  # fmt: skip
+
+
+def _state(image: CatalogueImage) -> str:
+    return f"until {image.deprecated_until}" if image.deprecated_until else image.state or "current"
 
 
 def _node_class(said: NodeClass) -> tuple[str, ...]:
@@ -108,6 +114,10 @@ def as_data(site: Site) -> dict[str, Any]:
         **{
             part: {name: said.model_dump(mode="json", exclude_none=True) for name, said in members.items()}
             for part, members in parts.items()
+        },
+        "other_revisions": {
+            name: [one.model_dump(mode="json", exclude_none=True) for one in entries]
+            for name, entries in sorted(site.other_revisions.items())
         },
         **({"iocm": site.iocm.model_dump(mode="json", exclude_none=True)} if site.iocm else {}),
     }

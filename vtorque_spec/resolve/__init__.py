@@ -3,45 +3,56 @@
 from dataclasses import replace
 
 from vtorque_spec.diagnostics import Code, Report, near_miss
-from vtorque_spec.plan import VERSION, DeviceRequest, Image, Iocm, JobPlan, Pinning
+from vtorque_spec.plan import NO_SETUP, VERSION, Backing, DeviceRequest, Image, Iocm, JobPlan, Pinning, overlay_bytes
 from vtorque_spec.policy import Effective
 from vtorque_spec.resolve.batch import batch_request, check_array
 from vtorque_spec.resolve.common import said, said_at
 from vtorque_spec.resolve.cpus import check_hugepages, check_iocm, check_map, check_vcpus
+from vtorque_spec.resolve.images import resolve_image
 from vtorque_spec.resolve.mounts import check_way_out, resolve_mounts
 from vtorque_spec.resolve.networks import resolve_network
+from vtorque_spec.resolve.osv import check_run, resolve_osv
+from vtorque_spec.resolve.own import by_qemu, own_image
 from vtorque_spec.resolve.packages import resolve_packages
 from vtorque_spec.site import Site
-from vtorque_spec.site.model import CatalogueImage
+from vtorque_spec.site.distros import packager_of
+from vtorque_spec.site.offers import osv_image
 from vtorque_spec.spec import JobSpec
 from vtorque_spec.spec.parse import NormalForm
-from vtorque_spec.units import print_duration, print_size
+from vtorque_spec.units import print_duration
 
 
 def resolve(job: Effective, normal: NormalForm, site: Site, report: Report) -> JobPlan | None:
     """Return the job as the site understands it; None when there is an error among the findings."""
-    before = len(report.items)
-    image = _image(job.spec, normal, site, report)
+    image = resolve_image(job.spec, normal, site, report)
     _check_queue(job.spec, normal, site, report)
     check_array(job.spec, normal, report)
-    check_vcpus(job.spec, normal, site, report)
+    check_vcpus(job.spec, normal, site, image, report)
     check_map(job, normal, report)
     check_iocm(job, normal, report)
     check_hugepages(job.spec, normal, report)
     _check_times(job, normal, report)
-    mounts, disks = resolve_mounts(job.spec, normal, site, image, report)
-    packages = resolve_packages(job.spec, normal, site, image, report)
-    check_way_out(job.spec, normal, site, mounts, report)
-    network = resolve_network(job.spec, normal, site, report)
-    if len(report.items) > before or image is None or network is None:
+    own = own_image(job.spec)
+    mounts, disks = resolve_mounts(job.spec, normal, site, None if own else image, report)
+    packages = () if own else resolve_packages(job.spec, normal, site, image, report)
+    check_run(job.spec, normal, image, report)
+    osv = resolve_osv(job.spec, normal, image, mounts, site, report)
+    if osv is None and own is None:  # an OSv guest fetches nothing by itself
+        check_way_out(job.spec, normal, site, mounts, report)
+    network = resolve_network(job.spec, normal, site, image, report)
+    if report.failed or image is None or network is None:
         return None
     spec = job.spec
+    backing: Backing = "shared" if own else said(said(spec.root_disk).backing)
     return JobPlan(
         version=VERSION,
         name=spec.name,
         site=site.name,
         batch=batch_request(spec),
-        image=Image(image.name, image.sha256 or (spec.image.sha256), image.guest, image.cmdline),
+        image=Image(
+            image.name, image.sha256 or spec.image.sha256, image.guest, image.cmdline or "", osv_image(image), own
+        ),
+        osv=osv,
         vcpus=said(spec.vcpus),
         memory_bytes=said(spec.memory),
         vms_per_node=said(spec.vms_per_node),
@@ -50,11 +61,12 @@ def resolve(job: Effective, normal: NormalForm, site: Site, report: Report) -> J
         hugepages=spec.hugepages or "none",
         shared_memory_bytes=spec.shared_memory or 0,
         root_disk_bytes=said(said(spec.root_disk).size),
-        root_disk_in_ram=said(spec.root_disk).backing == "ram",
+        root_disk_backing=backing,
+        base_memory_bytes=overlay_bytes(image.min_disk) if backing == "ram" else 0,
         devices=tuple(DeviceRequest(device.name, device.count or 1) for device in spec.devices or ()),
         disks=disks,
-        mounts=mounts,
-        setup=replace(site.setup, packages=packages),
+        mounts=by_qemu(mounts) if own else mounts,
+        setup=NO_SETUP if osv or own else replace(site.setup, packages=packages, packager=packager_of(image)),
         network=network,
         boot_timeout_s=said(said(spec.timeouts).boot),
         grace_s=said(said(spec.timeouts).grace),
@@ -77,41 +89,6 @@ def _iocm(spec: JobSpec, site: Site) -> Iocm:
     if spec.iocm is None or not spec.iocm.enabled:
         return Iocm(mode, 0, 0)
     return Iocm(mode, said(spec.iocm.min_cores), said(spec.iocm.max_cores))
-
-
-def _image(spec: JobSpec, normal: NormalForm, site: Site, report: Report) -> CatalogueImage | None:
-    place = normal.at(("image",))
-    image = site.images.get(spec.image.name)
-    if image is None:
-        meant = near_miss(spec.image.name, site.images)
-        names = ", ".join(sorted(site.images))
-        hint = f"write `{meant}`" if meant else f"the catalogue of the site `{site.name}` has {names}"
-        report.add(Code.UNKNOWN_IMAGE, f"there is no image `{spec.image.name}`", place, help=hint)
-        return None
-    if spec.image.sha256 and image.sha256 and spec.image.sha256 != image.sha256:
-        message = f"the site's image `{image.name}` has another digest: {image.sha256}"
-        report.add(Code.IMAGE_DIGEST, message, place, help="remove the digest, or name the image that you mean")
-    if spec.guest is not None and spec.guest != image.guest:
-        message = f"the image `{image.name}` is a {image.guest} guest, not {spec.guest}"
-        report.add(
-            Code.GUEST_MISMATCH, message, normal.at(("guest",)), help="remove `guest`: it follows from the image"
-        )
-    _check_least(image, spec, normal, report)
-    return image
-
-
-def _check_least(image: CatalogueImage, spec: JobSpec, normal: NormalForm, report: Report) -> None:
-    memory, disk = said(spec.memory), said(said(spec.root_disk).size)
-    if memory < image.min_memory:
-        need = print_size(image.min_memory)
-        message = f"the image `{image.name}` needs {need}, the guest has {print_size(memory)}"
-        place = said_at(normal, ("memory",), ("image",))
-        report.add(Code.IMAGE_MEMORY, message, place, help=f"write `memory: {need}` or more")
-    if disk < image.min_disk:
-        need = print_size(image.min_disk)
-        message = f"the image `{image.name}` has {need}, the root disk above it {print_size(disk)}"
-        place = said_at(normal, ("root_disk", "size"), ("image",))
-        report.add(Code.IMAGE_DISK, message, place, help=f"write `root_disk: {{size: {need}}}` or more")
 
 
 def _check_queue(spec: JobSpec, normal: NormalForm, site: Site, report: Report) -> None:

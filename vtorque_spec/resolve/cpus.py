@@ -4,6 +4,7 @@ from vtorque_spec.diagnostics import Code, Note, Report
 from vtorque_spec.policy import Effective
 from vtorque_spec.resolve.common import said, said_at
 from vtorque_spec.site import Site
+from vtorque_spec.site.image import CatalogueImage
 from vtorque_spec.spec import JobSpec
 from vtorque_spec.spec.parse import NormalForm
 from vtorque_spec.units import parse_size, print_size
@@ -12,11 +13,17 @@ VCPUS_LIMIT = {"kvm": 288, "emulation": 255}
 """What QEMU 7.2's machine q35 can have; an emulated one lacks the interrupt remapping that more than 255 need."""
 
 
-def check_vcpus(spec: JobSpec, normal: NormalForm, site: Site, report: Report) -> None:
-    """A VM has no more vCPUs than its virtual board has room for."""
+OSV_VCPUS_LIMIT = 64
+"""OSv, include/osv/sched.hh: with more it crashes while it starts."""
+
+
+def check_vcpus(spec: JobSpec, normal: NormalForm, site: Site, image: CatalogueImage | None, report: Report) -> None:
+    """A VM has no more vCPUs than its virtual board has room for, and its kernel."""
     vcpus, most = said(spec.vcpus), VCPUS_LIMIT["emulation" if site.hypervisor == "emulation" else "kvm"]
+    emulated = "an emulated VM" if site.hypervisor == "emulation" else "a VM"
+    if image is not None and image.guest == "osv":
+        most, emulated = OSV_VCPUS_LIMIT, "an OSv guest"
     if vcpus > most:
-        emulated = "an emulated VM" if site.hypervisor == "emulation" else "a VM"
         hint = f"write `vcpus: {most}` or less, and more `vms_per_node`"
         place = said_at(normal, ("vcpus",))
         report.add(Code.VCPU_LIMIT, f"{vcpus} vCPUs are more than {emulated} can have", place, help=hint)

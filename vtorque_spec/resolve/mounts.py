@@ -6,7 +6,8 @@ from vtorque_spec.diagnostics import Code, Report, Span, near_miss
 from vtorque_spec.plan import GUEST_OWNS, DiskRequest, Mount
 from vtorque_spec.resolve.common import said, said_at
 from vtorque_spec.site import Site
-from vtorque_spec.site.model import CatalogueImage, SiteMount
+from vtorque_spec.site.image import CatalogueImage
+from vtorque_spec.site.model import SiteMount
 from vtorque_spec.spec import JobSpec
 from vtorque_spec.spec.machine import Mount as MountSpec
 from vtorque_spec.spec.parse import NormalForm
@@ -38,7 +39,8 @@ def resolve_mounts(
             report.add(Code.MOUNT_MODE, message, normal.at(("mounts", index, "mode")), help="write `mode: ro`")
         found.append(_resolved(mount, offered))
         targets.add(mount.name, found[-1].target, normal.at(("mounts", index, "target")), said=bool(mount.target))
-        if image is not None:
+        by_virtiofs = found[-1].kind == "virtiofs" and found[-1].read_only
+        if image is not None and (image.guest == "linux" or by_virtiofs):  # how OSv writes: `resolve.osv`
             _check_image(found[-1], image, site, place, report)
     return tuple(found), _disks(spec, normal, targets, report)
 
@@ -77,7 +79,7 @@ def _resolved(mount: MountSpec, offered: SiteMount) -> Mount:
 def _check_image(mount: Mount, image: CatalogueImage, site: Site, place: Span | None, report: Report) -> None:
     if mount.kind in (image.capabilities or ASSUMED):
         return
-    able = sorted(other.name for other in site.images.values() if mount.kind in (other.capabilities or ASSUMED))
+    able = sorted(other.name for other in site.offered().values() if mount.kind in (other.capabilities or ASSUMED))
     hint = f"remove the mount, or take an image that can: {', '.join(able)}" if able else "remove the mount"
     message = f"`{mount.name}` is mounted by {mount.kind}, which the image `{image.name}` does not have"
     report.add(Code.MOUNT_CAPABILITY, message, place, help=hint)

@@ -3,13 +3,17 @@
 from vtorque_spec.diagnostics import Code, Report, Span, near_miss
 from vtorque_spec.plan import JobNetwork
 from vtorque_spec.resolve.common import said, said_at
+from vtorque_spec.resolve.own import own_image
 from vtorque_spec.site import Site
+from vtorque_spec.site.image import CatalogueImage
 from vtorque_spec.site.network import SiteNetwork
 from vtorque_spec.spec import JobSpec
 from vtorque_spec.spec.parse import NormalForm
 
 
-def resolve_network(spec: JobSpec, normal: NormalForm, site: Site, report: Report) -> JobNetwork | None:
+def resolve_network(
+    spec: JobSpec, normal: NormalForm, site: Site, image: CatalogueImage | None, report: Report
+) -> JobNetwork | None:
     """Look the job's network up at the site; adds a finding where there is none, or it does not do for the job."""
     name = said(said(spec.network).name)
     network = site.networks.get(name)
@@ -19,7 +23,8 @@ def resolve_network(spec: JobSpec, normal: NormalForm, site: Site, report: Repor
         report.add(Code.UNKNOWN_NETWORK, f"there is no network `{name}`", normal.at(("network", "name")), help=hint)
         return None
     nodes, vms = said(said(spec.batch).nodes), said(spec.vms_per_node)
-    _check_reach(name, network, nodes, vms, site, normal, report)
+    if (image is None or image.guest == "linux") and own_image(spec) is None:  # of OSv each VM runs the job
+        _check_reach(name, network, nodes, vms, site, normal, report)
     if network.addresses and vms > network.addresses.slots:
         message = f"the network `{name}` has addresses for {network.addresses.slots} VMs of a node, the job has {vms}"
         place = said_at(normal, ("vms_per_node",), ("network", "name"))

@@ -52,11 +52,12 @@ class JobSpec(Model):
     shared_memory: Size | None = Field(None, description="memory shared between the VMs of this job on one node")
     devices: Items[Device] | None = Field(None, description="devices of the host handed to the guest")
     packages: Items[PackageName] | None = Field(
-        None, description="Debian packages to install in every VM before the job; those that the site allows"
+        None,
+        description="distribution's packages to install in every VM before the job; those that the site allows",
     )
     hooks: Hooks | None = Field(None, description="scripts before and after the job, in the first VM")
     env: dict[VariableName, EnvValue] | None = Field(None, description="environment of the job; not for secrets")
-    run: Run = Field(description="what the job runs in the first VM")
+    run: Run = Field(description="what the job runs: in the first VM, of OSv in each")
     timeouts: Timeouts | None = Field(None, description="how long to wait")
     telemetry: Telemetry | None = Field(None, description="measurements of the running guests")
     allow_degraded: Items[Literal["emulation", "unpinned"]] | None = Field(

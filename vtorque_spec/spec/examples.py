@@ -6,6 +6,7 @@ from typing import Any
 
 from vtorque_spec.document import Path
 from vtorque_spec.spec.fields import ANY, Field, job_field
+from vtorque_spec.spec.machine import OWN_MEMBERS
 
 _TEXTS: dict[str, Any] = {
     "apiVersion": "vtorque/v1",
@@ -21,6 +22,10 @@ _TEXTS: dict[str, Any] = {
     "image.name": "debian-12",
     "image.sha256": "0" * 64,
     "image.revision": "2027-01",
+    "image.disk": "/home/alice/own/root.qcow2",
+    "image.kernel": "/home/alice/own/vmlinuz",
+    "image.initrd": "/home/alice/own/initrd.img",
+    "image.cmdline": "console=ttyS0 root=LABEL=root rw",
     "vcpus": 14,
     "pinning.mode": "auto",
     "pinning.file": "map.yaml",
@@ -43,9 +48,13 @@ _TEXTS: dict[str, Any] = {
     "run.script": "./solve.sh",
     "run.args.*": "-v",
     "run.command.*": "/solver.so",
+    "run.commands.*.*": "/solver.so",
+    "run.config_set": "default",
 }
 _BESIDE: dict[str, tuple[str, ...]] = {
+    **{f"image.{member}": OWN_MEMBERS for member in OWN_MEMBERS},
     "run.args": ("script",),
+    "run.console": ("command",),
     "mounts.*.mode": ("name",),
     "mounts.*.target": ("name",),
 }

@@ -133,7 +133,8 @@ def _translate(item: Any, model: type[BaseModel], document: Document, report: Re
         fix = Fix(span, context["exact"]) if context.get("exact") else None
         report.add(Code.BAD_QUANTITY, f"`{shown}`: {item['msg']}", span, help=context["help"], fix=fix)
     elif kind == "exactly_one":
-        report.add(Code.EXACTLY_ONE, f"`{shown}`: {item['msg']}", document.key_span(path), help=context["help"])
+        message = f"`{shown}`: {item['msg']}" if shown else item["msg"]
+        report.add(Code.EXACTLY_ONE, message, document.key_span(path), help=context["help"])
     elif kind == "form":
         report.add(Code.BAD_FORMAT, f"`{shown}`: {item['msg']}", span, help=context["help"])
     elif kind in _BOUNDS:

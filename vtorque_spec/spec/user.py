@@ -1,10 +1,18 @@
-"""What runs inside the guest as the user: the job's text, hooks, environment. None of it ever reaches root."""
+"""What runs inside the guest as the user: the job's text, hooks, environment.
 
-from typing import ClassVar, Self
+None of it ever reaches root, but what an OSv guest runs: that is its kernel's command line.
+"""
+
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from vtorque_spec.spec.base import FilePath, Items, Model, Shorthand, Text, exactly_one, one_of
+from vtorque_spec.spec.base import FilePath, Items, Model, Name, Shorthand, Text, exactly_one, one_of
+
+Command = Annotated[Items[str], Field(min_length=1)]
+
+WAYS = ("text", "script", "command", "commands", "config_set")
+"""To say what a job runs: the first two for Linux, the others for OSv."""
 
 
 class Run(Shorthand):
@@ -14,14 +22,23 @@ class Run(Shorthand):
     text: Text | None = Field(None, description="shell text, or a program that starts with a #! line")
     script: FilePath | None = Field(None, description="a script, relative to the job file; embedded when compiled")
     args: Items[str] | None = Field(None, description="arguments of the script")
-    command: Items[str] | None = Field(None, description="OSv: the program and its arguments")
+    command: Command | None = Field(None, description="OSv: the program and its arguments")
+    commands: Annotated[Items[Command], Field(min_length=1)] | None = Field(
+        None, description="OSv: several of them, one after the other; one that calls exit() ends the VM"
+    )
+    config_set: Name | None = Field(None, description="OSv: what the image calls one of its Capstan config sets")
+    console: Literal["job", "all"] | None = Field(
+        None, description="OSv: what of its console is the job's output: all, or what the job prints; job if absent"
+    )
 
     @model_validator(mode="after")
     def one_way(self) -> Self:
-        """Exactly one way to say it; arguments go with a script."""
-        one_of(self, "text", "script", "command")
+        """Exactly one way to say it; arguments go with a script, and a console with OSv."""
+        one_of(self, *WAYS)
         if self.args is not None and self.script is None:
             raise exactly_one("args goes with script only", "remove args, or move the text into a script of its own")
+        if self.console is not None and (self.text is not None or self.script is not None):
+            raise exactly_one("console goes with OSv's commands only", "remove console: a Linux guest's is kept apart")
         return self
 
 

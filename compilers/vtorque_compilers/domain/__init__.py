@@ -1,14 +1,16 @@
-"""LinuxGuest -> libvirt domain XML: an element tree, one function per element, no decisions that the plan could hold.
+"""A guest -> libvirt domain XML: an element tree, one function per element, no decisions that the plan could hold.
 
 The format: https://libvirt.org/formatdomain.html, as libvirt 9.0 reads it.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from xml.etree.ElementTree import Element
 
 from vtorque_compilers.domain import cpu, devices, memory
+from vtorque_compilers.domain.board import OSV_BOARDS, Q35, Board
 from vtorque_compilers.domain.xml import element, to_text
-from vtorque_spec.plan import Artifact, LinuxGuest, Machine, UserNic
+from vtorque_spec.plan import Artifact, Guest, LinuxGuest, Machine, UserNic, exports_of
 
 QEMU_NAMESPACE = "http://libvirt.org/schemas/domain/qemu/1.0"
 
@@ -16,12 +18,16 @@ TRANSLATED_MIB = 128
 """Half of what a job claims for QEMU beside each guest's memory."""
 
 
-def compile_domain(guest: LinuxGuest) -> Artifact:
+def compile_domain(guest: Guest) -> Artifact:
     """Return `vmN/domain.xml`. Raises Fault VT0604 for text that XML does not carry."""
-    return Artifact(f"vm{guest.index}/domain.xml", to_text(domain(guest.machine)))
+    board = Q35 if isinstance(guest, LinuxGuest) else OSV_BOARDS[guest.board]
+    exported = exports_of(guest)
+    attached = tuple(share for share in guest.machine.filesystems if share not in exported)
+    machine = replace(guest.machine, filesystems=attached)
+    return Artifact(f"vm{guest.index}/domain.xml", to_text(domain(machine, board)))
 
 
-def domain(machine: Machine) -> Element:
+def domain(machine: Machine, board: Board) -> Element:
     """`<domain>`: a guest that is gone as soon as it stops, however that came about."""
     namespaces = {"xmlns:qemu": QEMU_NAMESPACE} if isinstance(machine.nic, UserNic) else {}
     return element(
@@ -35,13 +41,13 @@ def domain(machine: Machine) -> Element:
         *cpu.cputune(machine.pins),
         *memory.numatune(machine.memory),
         *resource(machine),
-        boot(machine),
+        boot(machine, board),
         features(machine),
         cpu.cpu(machine),
-        element("clock", offset="utc"),
+        clock(board),
         *(element(event, "destroy") for event in ("on_poweroff", "on_reboot", "on_crash")),
-        devices.devices(machine),
-        *devices.qemu_commandline(machine.nic),
+        devices.devices(machine, board),
+        *devices.qemu_commandline(machine.nic, board),
         type=machine.virt,
         **namespaces,
     )
@@ -64,12 +70,17 @@ def features(machine: Machine) -> Element:
     return element("features", element("acpi"), element("apic"), *more)
 
 
-def boot(machine: Machine) -> Element:
-    """`<os>`: QEMU starts the kernel itself, without firmware menus or a boot loader."""
+def boot(machine: Machine, board: Board) -> Element:
+    """`<os>`: QEMU starts the kernel itself, without firmware menus and boot loader; or the firmware the first disk."""
+    files = (("kernel", machine.kernel), ("initrd", machine.initrd), ("cmdline", machine.cmdline))
     return element(
         "os",
-        element("type", "hvm", arch="x86_64", machine="q35"),
-        element("kernel", machine.kernel),
-        element("initrd", machine.initrd),
-        element("cmdline", machine.cmdline),
+        element("type", "hvm", arch="x86_64", machine=board.name),
+        *(element(tag, text) for tag, text in files if machine.kernel is not None and text is not None),
+        *([element("boot", dev="hd")] if machine.kernel is None else []),
     )
+
+
+def clock(board: Board) -> Element:
+    """`<clock>`: under emulation OSv has no clock but the HPET, and halts without one."""
+    return element("clock", *([element("timer", name="hpet", present="yes")] if board.hpet else []), offset="utc")

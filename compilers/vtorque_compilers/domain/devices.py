@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from xml.etree.ElementTree import Element
 
+from vtorque_compilers.domain.board import Board
 from vtorque_compilers.domain.xml import element
 from vtorque_spec.fault import Fault
 from vtorque_spec.plan import Disk, Filesystem, Machine, TapNic, UserNic
@@ -12,10 +13,10 @@ GUEST_AGENT_CHANNEL = "org.qemu.guest_agent.0"
 XAPIC_CPUS = 255
 
 USER_NIC_SLOT = "0x18"
-"""Slot on pcie.0 of the card that libvirt does not know of: far above those that libvirt fills from below."""
+"""Slot on the first bus of the card that libvirt does not know of: far above those that libvirt fills from below."""
 
 
-def devices(machine: Machine) -> Element:
+def devices(machine: Machine, board: Board) -> Element:
     """`<devices>`, with what libvirt would add by itself (USB, a balloon) switched off."""
     return element(
         "devices",
@@ -24,7 +25,7 @@ def devices(machine: Machine) -> Element:
         *(filesystem(item) for item in machine.filesystems if item.kind != "nfs"),
         *interface(machine),
         serial(machine.console_log),
-        guest_agent(),
+        *([guest_agent()] if board.agent else []),
         element("memballoon", model="none"),
         element("rng", element("backend", "/dev/urandom", model="random"), model="virtio"),
         *iommu(machine),
@@ -78,7 +79,7 @@ def filesystem(filesystem: Filesystem) -> Element:
 
     A read-only one by virtiofs looks the same as any: libvirt 9.0 refuses `<readonly/>` here ("virtiofs does not yet
     support read-only mode"). What the runtime binds to its `path` is read-only then. 9p is served by QEMU itself, which
-    is no root: it passes owners on, but reads only what everybody may.
+    is no root: it opens what its user may, and what the guest creates is that user's (QEMU's security model `none`).
     """
     by_9p = filesystem.kind == "9p"
     return element(
@@ -86,9 +87,9 @@ def filesystem(filesystem: Filesystem) -> Element:
         element("driver", type="path" if by_9p else "virtiofs"),
         element("source", dir=filesystem.path),
         element("target", dir=filesystem.tag),
-        *([element("readonly")] if by_9p else []),
+        *([element("readonly")] if by_9p and filesystem.read_only else []),
         type="mount",
-        accessmode="passthrough",
+        accessmode="squash" if by_9p else "passthrough",
         **({"multidevs": "remap"} if by_9p else {}),
     )
 
@@ -120,7 +121,7 @@ def filterref(card: TapNic) -> Iterator[Element]:
         yield element("filterref", element("parameter", name="IP", value=card.address), filter=card.filter)
 
 
-def qemu_commandline(nic: TapNic | UserNic) -> Iterator[Element]:
+def qemu_commandline(nic: TapNic | UserNic, board: Board) -> Iterator[Element]:
     """`<qemu:commandline>`: libvirt's own user-mode network forwards no port in 9.0.
 
     https://libvirt.org/drvqemu.html#pass-through-of-arbitrary-qemu-commands
@@ -129,7 +130,7 @@ def qemu_commandline(nic: TapNic | UserNic) -> Iterator[Element]:
         restrict = "on" if nic.restricted else "off"
         netdev = f"user,id=user0,restrict={restrict},ipv6=off,hostfwd=tcp:127.0.0.1:{nic.forward_port}-:22"
         mac = nic.mac.replace(",", ",,")  # QEMU's quoting of a comma in an option's value
-        device = f"virtio-net-pci,netdev=user0,mac={mac},bus=pcie.0,addr={USER_NIC_SLOT}"
+        device = f"virtio-net-pci,netdev=user0,mac={mac},bus={board.bus},addr={USER_NIC_SLOT}"
         arguments = ("-netdev", netdev, "-device", device)
         yield element("qemu:commandline", *(element("qemu:arg", value=argument) for argument in arguments))
 

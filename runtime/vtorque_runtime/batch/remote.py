@@ -12,10 +12,10 @@ _EXIT_STATUS = re.compile(r"^pbsdsh\w*: task \d+ exit status (-?\d+)$", re.MULTI
 
 
 def start(argv: Sequence[str]) -> subprocess.Popen[bytes]:
-    """Start it without standard input. What it prints goes to this process's standard error."""
+    """Start it without standard input. What it prints goes where this process's own output goes."""
     if argv[0] == "pbsdsh":
         return _Pbsdsh(argv)
-    return subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=sys.stderr.fileno())
+    return subprocess.Popen(argv, stdin=subprocess.DEVNULL)
 
 
 class _Pbsdsh(subprocess.Popen[bytes]):

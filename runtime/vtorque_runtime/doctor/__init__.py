@@ -36,6 +36,7 @@ SITE_CHECKS: tuple[tuple[str, SiteCheck], ...] = (
     ("KVM", machine.kvm),
     ("CPUs and memory", machine.topology),
     ("devices", machine.devices),
+    ("guests' disks", files.diskless),
     ("images", files.images),
     ("mounts", files.mounts),
     ("networks", network.networks),

@@ -2,19 +2,18 @@
 
 import os
 import time
-from pathlib import Path
 
-from vtorque_runtime import reap, shares
+from vtorque_runtime import disks, reap, shares
 from vtorque_runtime.doctor.node import Node, Told, error, warning
-from vtorque_runtime.images import store
+from vtorque_runtime.images import opened, store
 from vtorque_runtime.keys import read_cluster_keys
+from vtorque_runtime.osv import exports
 from vtorque_runtime.spool import open_registry
 from vtorque_spec.fault import Fault
 from vtorque_spec.plan import NodeSite
 
 LEAST_FREE_BYTES = 10 * 1024**3
 NETWORK_KINDS = ("nfs", "nfs4", "cifs", "smb3", "ceph", "lustre", "gpfs", "beegfs", "glusterfs", "fuse.glusterfs", "9p")
-MEMORY_KINDS = ("tmpfs", "ramfs")
 
 
 def cluster_key(node: Node) -> Told:
@@ -24,23 +23,23 @@ def cluster_key(node: Node) -> Told:
 
 
 def images(node: Node, site: NodeSite) -> Told:
-    """The store has each image of the catalogue; `node.images`: and its bytes are still what they were."""
-    there = {image.name: image for image in store.installed(node.store)}
+    """The store has each image that is not withdrawn; `node.images`: and its bytes are still what they were."""
+    there = store.installed(node.store)
     for said in site.images:
-        image = there.get(said.name)
-        if image is None:
+        digests = [image.sha256 for image in there if image.name == said.name]
+        image = next((one for one in there if one.name == said.name and said.sha256 in (None, one.sha256)), None)
+        if image is None and not digests:
             fix = f"copy {node.store}/{said.name}@* from another node, or: vtorque image build {said.name}"
             yield error("VT0502", f"the image `{said.name}` is not in {node.store}", fix)
-            continue
-        if said.sha256 not in (None, image.sha256):
-            message = f"the image `{said.name}` has the digest {image.sha256}, the catalogue says {said.sha256}"
+        elif image is None:
+            message = f"the image `{said.name}` has the digest {', '.join(digests)}, the catalogue says {said.sha256}"
             yield error("VT0502", message, "copy the right one there, or correct the catalogue in images/*.yaml")
-        if node.images:
+        elif node.images:
             try:
-                store.verify(image)
+                opened.read_again(image)
             except Fault as fault:
                 yield error(fault.code, fault.message, fault.help or "", fault.detail)
-    names = ", ".join(said.name for said in site.images) or "the catalogue is empty"
+    names = ", ".join(dict.fromkeys(said.name for said in site.images)) or "the catalogue is empty"
     yield names if node.images else f"{names} (not read: --images)"
 
 
@@ -51,25 +50,42 @@ def mounts(_node: Node, site: NodeSite) -> Told:
             shares.check(offer)
         except Fault as fault:
             yield error(fault.code, f"{offer.name}: {fault.message}", fault.help or "see what is at that path")
+    if any(image.osv for image in site.images) and any(one.writable and one.kind == "virtiofs" for one in site.mounts):
+        try:
+            exports.check()
+        except Fault as fault:
+            yield warning(fault.code, f"OSv guests cannot write to mounts: {fault.message}", fault.help or "see above")
     yield ", ".join(offer.name for offer in site.mounts) or "the site offers none"
 
 
 def spool(node: Node) -> Told:
     """The spool is root's own, on a disk of the node's own with room."""
     base = open_registry("system", node.base).base
-    kind = _kind(base, node.root)
+    kind = disks.kind_of(base, node.root)
     if kind in NETWORK_KINDS:
         message = f"{base} is on a network file system ({kind}): keys and guests' disks belong on a disk of the node"
         yield warning("VT0948", message, f"mount a local disk at {base}")
-    if kind in MEMORY_KINDS:
-        message = f"{base} is in memory ({kind}): guests' disks take what jobs are promised, and a reboot loses records"
-        yield warning("VT0948", message, f"mount a disk at {base}")
     found = os.statvfs(base)
     free = found.f_bavail * found.f_frsize
     if free < LEAST_FREE_BYTES:
         message = f"{base} has {free >> 20} MiB left, and guests' disks grow there"
         yield warning("VT0948", message, f"make room: du -x --max-depth=2 {base}, then vtorque-runtime reap")
     yield f"{base}, {kind}, {free >> 30} GiB left"
+
+
+def diskless(node: Node, site: NodeSite) -> Told:
+    """Guests' disks are where the site says that they are, by which jobs ask for memory."""
+    base = open_registry("system", node.base).base
+    kind = disks.kind_of(base, node.root)
+    in_memory, name = kind in disks.MEMORY_KINDS, site.node_class
+    if in_memory and not site.node.diskless:
+        message = f"{base} is in memory ({kind}): jobs of `{name}` ask for less memory than their disks take"
+        fix = f"mount a disk at {base}, or write `diskless: true` into the class `{name}` in site.yaml"
+        yield warning("VT0947", message, fix)
+    elif site.node.diskless and not in_memory:
+        message = f"{base} is on a disk ({kind}): jobs of `{name}` ask for memory that their disks do not take"
+        yield warning("VT0947", message, f"mount a tmpfs at {base}, or take `diskless` out of the class `{name}`")
+    yield f"guests' disks are {'in memory' if in_memory else 'on a disk'}"
 
 
 def jobs(node: Node) -> Told:
@@ -87,14 +103,3 @@ def jobs(node: Node) -> Told:
             message = f"{one.system} does not say whether the job {one.job_id} lives"
             yield warning("VT0930", message, f"see whether {one.system}'s own commands answer root on this node")
     yield f"{len(held)} here" if held else "none here"
-
-
-def _kind(path: Path, root: Path) -> str:
-    """The type of the file system that a directory is on (proc(5): /proc/PID/mountinfo)."""
-    found, longest = "?", -1
-    for line in (root / "proc/self/mountinfo").read_text(encoding="utf-8", errors="replace").splitlines():
-        before, _, after = line.partition(" - ")
-        mount = Path(before.split(" ")[4])
-        if path.resolve().is_relative_to(mount) and len(mount.parts) >= longest:
-            found, longest = after.split(" ")[0], len(mount.parts)
-    return found

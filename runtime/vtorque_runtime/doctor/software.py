@@ -20,7 +20,7 @@ PROGRAMS = {
 }
 """Program -> the Debian package that has it."""
 
-MODULES = ("libvirt", "libvirt_qemu", "cryptography", "pycdlib")
+MODULES = ("libvirt", "libvirt_qemu", "cryptography", "pycdlib", "oslo_utils.imageutils.format_inspector")
 OLDEST_LIBVIRT = (9, 0, 0)
 
 _JOBS_PATH = "/usr/local/bin:/usr/bin:/bin"

@@ -4,7 +4,7 @@
 #PBS -l walltime=01:00:00
 #PBS -l nodes=1:ppn=1
 #PBS -l mem=1342177280b
-#PBS -v BEOWULF_JOB_MAP=VT1.eyJqb2IiOnsiYXBpVmVyc2lvbiI6InZ0b3JxdWUvdjEiLCJpbWFnZSI6eyJuYW1lIjoiZGViaWFuLTEyIn0sIm5hbWUiOiJleGl0LWNvZGUifSwiam9iX3BsYW5fZGlnZXN0Ijoic2hhMjU2OmMzMzI0NDEzNjI4YzczYmU2ZDY5Mzk3MDc4ODYwYzI2ZjM1Y2M5YzdlOTZlMDQwMjVmZjVkOGZiZDUwODRiNjIiLCJwb2xpY3lfZGlnZXN0Ijoic2hhMjU2OjhlZGQwZTFjMzg0NDVkYmY5YzRjZDQ3ODQwMWFlOWU5Mzc4MDc5NWM3MGEyNzNiZjNjYjBkOWE4NjdiOWJmMDQifQ==
+#PBS -v BEOWULF_JOB_MAP=VT1.eyJqb2IiOnsiYXBpVmVyc2lvbiI6InZ0b3JxdWUvdjEiLCJpbWFnZSI6eyJuYW1lIjoiZGViaWFuLTEyIn0sIm5hbWUiOiJleGl0LWNvZGUifSwiam9iX3BsYW5fZGlnZXN0Ijoic2hhMjU2OmUwZmU0NDkyOGZjZmNjNTAwZTNkYTljNDQyNDViZjZjNzAwZjU2MGZiOTM5ZWZkN2ViMDU0N2ZjYmRmYTg0ZTAiLCJwb2xpY3lfZGlnZXN0Ijoic2hhMjU2OjhlZGQwZTFjMzg0NDVkYmY5YzRjZDQ3ODQwMWFlOWU5Mzc4MDc5NWM3MGEyNzNiZjNjYjBkOWE4NjdiOWJmMDQifQ==
 #
 # The job, for people to read; the machines read what is encoded above and below.
 # | # The job's own exit code comes back: `vtorque run` exits with 7.

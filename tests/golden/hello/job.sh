@@ -4,7 +4,7 @@
 #PBS -l walltime=01:00:00
 #PBS -l nodes=1:ppn=1
 #PBS -l mem=1342177280b
-#PBS -v BEOWULF_JOB_MAP=VT1.eyJqb2IiOnsiYXBpVmVyc2lvbiI6InZ0b3JxdWUvdjEiLCJpbWFnZSI6eyJuYW1lIjoiZGViaWFuLTEyIn0sIm5hbWUiOiJoZWxsbyJ9LCJqb2JfcGxhbl9kaWdlc3QiOiJzaGEyNTY6NzMyZGU2MDEzNGY1Nzg4ZTQ0ZWUxMDNiZDgzY2EyYmVjYTVhODk5ZmJmYmQ1Yzc2M2JmNmYxOTA4ZTc1MjM2MiIsInBvbGljeV9kaWdlc3QiOiJzaGEyNTY6OGVkZDBlMWMzODQ0NWRiZjljNGNkNDc4NDAxYWU5ZTkzNzgwNzk1YzcwYTI3M2JmM2NiMGQ5YTg2N2I5YmYwNCJ9
+#PBS -v BEOWULF_JOB_MAP=VT1.eyJqb2IiOnsiYXBpVmVyc2lvbiI6InZ0b3JxdWUvdjEiLCJpbWFnZSI6eyJuYW1lIjoiZGViaWFuLTEyIn0sIm5hbWUiOiJoZWxsbyJ9LCJqb2JfcGxhbl9kaWdlc3QiOiJzaGEyNTY6ODg3NWY0Nzc5Y2NlYzM5MjQ2MjYxYzQ5NDRkZTAwOWE5ZjljM2YyZTg5Y2M5YzY2ZTA5ZjM1NzBmODM1YzJlNyIsInBvbGljeV9kaWdlc3QiOiJzaGEyNTY6OGVkZDBlMWMzODQ0NWRiZjljNGNkNDc4NDAxYWU5ZTkzNzgwNzk1YzcwYTI3M2JmM2NiMGQ5YTg2N2I5YmYwNCJ9
 #
 # The job, for people to read; the machines read what is encoded above and below.
 # | # The smallest job worth looking at: who and where am I, inside my own machine?

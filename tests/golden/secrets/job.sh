@@ -4,7 +4,7 @@
 #PBS -l walltime=01:00:00
 #PBS -l nodes=1:ppn=1
 #PBS -l mem=1342177280b
-#PBS -v BEOWULF_JOB_MAP=VT1.eyJqb2IiOnsiYXBpVmVyc2lvbiI6InZ0b3JxdWUvdjEiLCJpbWFnZSI6eyJuYW1lIjoiZGViaWFuLTEyIn0sIm5hbWUiOiJzZWNyZXRzIn0sImpvYl9wbGFuX2RpZ2VzdCI6InNoYTI1Njo1OWM0MzE2ZjYxMjgwODQ4MTk1ODNlZGU3ZWQxODE2MTAwYTg0YmY1OGVkNDRjOWQwZWU0OGVhODc4YmQwYzRjIiwicG9saWN5X2RpZ2VzdCI6InNoYTI1Njo4ZWRkMGUxYzM4NDQ1ZGJmOWM0Y2Q0Nzg0MDFhZTllOTM3ODA3OTVjNzBhMjczYmYzY2IwZDlhODY3YjliZjA0In0=
+#PBS -v BEOWULF_JOB_MAP=VT1.eyJqb2IiOnsiYXBpVmVyc2lvbiI6InZ0b3JxdWUvdjEiLCJpbWFnZSI6eyJuYW1lIjoiZGViaWFuLTEyIn0sIm5hbWUiOiJzZWNyZXRzIn0sImpvYl9wbGFuX2RpZ2VzdCI6InNoYTI1Njo0NWM2OTgwZjZkNGFlYmYyMTc3ZDA0M2U4YWQwNjZhMTY4ZTQyYjIzYzYxZDNjMmVmZjFjYzhjYzU4ZGNmMzZhIiwicG9saWN5X2RpZ2VzdCI6InNoYTI1Njo4ZWRkMGUxYzM4NDQ1ZGJmOWM0Y2Q0Nzg0MDFhZTllOTM3ODA3OTVjNzBhMjczYmYzY2IwZDlhODY3YjliZjA0In0=
 #
 # The job, for people to read; the machines read what is encoded above and below.
 # | # Environment: plain values stand in the batch script, where others may read them; a file is read when the job starts,
