@@ -103,7 +103,7 @@ def test_show(tmp_path: Path) -> None:
     assert lines[12] == "  skvm  eth0"
     assert "  home  $HOME   $HOME   rw" in lines
     assert "  default  isolated" in lines
-    assert any(line.startswith("  debian-12  1111111111111111  256MiB") for line in lines)
+    assert any(line.startswith("  debian-12  1111111111111111  current  256MiB") for line in lines)
 
 
 def test_show_as_json(tmp_path: Path) -> None:
@@ -115,7 +115,8 @@ def test_show_as_json(tmp_path: Path) -> None:
     assert shown["queues"]["batch"] == {"node_classes": ["fat", "thin"], "default": True}
     assert shown["iocm"] == {"mode": "skvm", "nics": ["eth0"]}
     assert set(shown) == {
-        "name", "batch", "hypervisor", "min_uid", "node_classes", "queues", "images", "mounts", "networks", "iocm"
+        "name", "batch", "hypervisor", "min_uid", "node_classes", "queues", "images", "mounts", "networks", "iocm",
+        "other_revisions",
     }  # fmt: skip
 
 

@@ -2,11 +2,14 @@
 
 import hashlib
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.site.helpers import SHA256, found, site
+from vtorque_spec.cli.site_images import check_disks
 from vtorque_spec.diagnostics import Report
 from vtorque_spec.site import host, read_files
 
@@ -114,6 +117,34 @@ def test_a_disk_that_is_none(kind: str, tmp_path: Path) -> None:
         "pipe": f"{path} is not a plain file",
     }
     assert images(with_disk(tmp_path, path)) == [("VT0746", why[kind])]
+
+
+@pytest.mark.usefixtures("as_roots")
+def test_a_disk_that_no_guest_can_have(tmp_path: Path, disk: Path) -> None:
+    """It has the digest that the catalogue says, and so is the site's own fault."""
+    subprocess.run(
+        ["qemu-img", "create", "-q", "-f", "qcow2", "-b", "/etc/passwd", "-F", "raw", disk, "4M"], check=True
+    )
+    root, report = with_disk(tmp_path, disk, hashlib.sha256(disk.read_bytes()).hexdigest()), Report()
+    files = read_files(root, report)
+    assert files is not None
+    check_disks(files, report)
+    (found,) = report.sorted()
+    assert (found.id, found.message) == ("VT0531", f"{disk} leads to another file: it has a backing file")
+    assert found.span is not None
+    assert found.span.line == 9
+
+
+def test_without_the_inspectors_it_is_said_what_to_install(
+    tmp_path: Path, disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, report = with_disk(tmp_path, disk), Report()
+    files = read_files(root, report)
+    assert files is not None
+    monkeypatch.setitem(sys.modules, "oslo_utils.imageutils", None)
+    check_disks(files, report)
+    (found,) = [item for item in report.sorted() if item.id != "VT0747"]
+    assert (found.id, found.help) == ("VT0905", "pip install 'vtorque[runtime]'")
 
 
 @pytest.mark.usefixtures("as_roots")

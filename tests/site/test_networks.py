@@ -47,7 +47,7 @@ def test_a_table_whose_nodes_cannot_be_read_is_a_fault() -> None:
 
 
 def test_the_range_of_the_nodes_own_networks_is_one() -> None:
-    block = network.free_block(65533, ())
+    block = network.free_block(65532, ())
     assert block == str(OWN)
 
 

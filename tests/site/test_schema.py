@@ -11,7 +11,8 @@ import pytest
 from tests.site.helpers import PLAIN
 from tests.spec.helpers import ROOT, document
 from vtorque_spec.diagnostics import Report
-from vtorque_spec.site.model import CatalogueImage, SiteFile
+from vtorque_spec.site.image import CatalogueImage
+from vtorque_spec.site.model import SiteFile
 from vtorque_spec.site.schema import site_schema_text
 from vtorque_spec.spec.parse import parse_as
 

@@ -247,10 +247,13 @@ def _wrong_types(value: Any) -> Wrong:
     return None
 
 
+_IMAGE_HINT = "write debian-12, debian-* or tag=cfd; of pinned images debian-12:2026-* or debian-12@sha256:*"
+
+
 def _wrong_images(value: list[str]) -> Wrong:
     for word in value:
         if not re.fullmatch(IMAGE_PATTERN, word):
-            return f"{shorten(word)} is no image's name, pattern or tag", "write debian-12, debian-* or tag=cfd"
+            return f"{shorten(word)} is no image's name, pattern or tag", _IMAGE_HINT
     return None
 
 

@@ -1,12 +1,12 @@
 """The policy as the jsonschema library evaluates it: a copy of its files in standard terms, and our own keywords.
 
-In the copy quantities are numbers, tags are image names, references are absolute, and `false` is a keyword of its own,
-because the library does not say where a false schema was met. This and `limits` alone import jsonschema.
+In the copy quantities are numbers, lists of images know the catalogue, references are absolute, and `false` is a
+keyword of its own, because the library does not say where a false schema was met. This and `limits` alone import
+jsonschema.
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import Any
 
@@ -18,10 +18,10 @@ from referencing.jsonschema import DRAFT202012
 
 from vtorque_spec.canonical import canonical_json
 from vtorque_spec.document import Path
+from vtorque_spec.policy.images import AllowedImages
 from vtorque_spec.policy.rules import Place, PolicyRule, below, rules, walk
 from vtorque_spec.policy.vocabulary import KEYWORDS, NOTHING
 from vtorque_spec.site import Site
-from vtorque_spec.site.model import CatalogueImage
 from vtorque_spec.site.policy_files import BASE_URI, PolicyFiles
 from vtorque_spec.units import parse_duration, parse_size
 
@@ -51,7 +51,7 @@ class Evaluator:
         self.rules: dict[tuple[str, Path], list[PolicyRule]] = {}
         for rule in rules(site.policy):
             self.rules.setdefault((rule.place.uri, rule.path), []).append(rule)
-        copier = _Copier(self, site.images)
+        copier = _Copier(self, site)
         copies = {uri: copier.schema(uri, (), file.data) for uri, file in site.policy.files.items()}
         registry = Registry().with_resources((uri, DRAFT202012.create_resource(copy)) for uri, copy in copies.items())
         used = {rule.place.uri for found in self.rules.values() for rule in found}
@@ -122,8 +122,8 @@ def _asks_for(policy: PolicyFiles, place: Place, keyword: str, unknown: frozense
 class _Copier:
     """Copies schemas, remembering where each part of the copy stands in the file."""
 
-    def __init__(self, owner: Evaluator, images: Mapping[str, CatalogueImage]) -> None:
-        self.owner, self.images = owner, images
+    def __init__(self, owner: Evaluator, site: Site) -> None:
+        self.owner, self.site = owner, site
         self.copies: dict[tuple[str, Path], dict[str, Any]] = {}
 
     def schema(self, uri: str, path: Path, schema: Any) -> dict[str, Any]:
@@ -167,14 +167,8 @@ class _Copier:
             pointer = "".join(f"/{_escaped(part)}" for part in target[1]) if target else ""
             return f"{target[0]}#{pointer}" if target else value
         if shape == "images":
-            return [name for word in value for name in self._images(word)]
+            return AllowedImages(tuple(value), self.site)
         return value
-
-    def _images(self, word: str) -> list[str]:
-        if not word.startswith("tag="):
-            return [word]
-        tag = word.removeprefix("tag=")
-        return sorted(name for name, image in self.images.items() if tag in (image.tags or ()))
 
 
 def _escaped(part: object) -> str:
@@ -199,10 +193,10 @@ def _at_most(validator: Any, limit: int, instance: Any, schema: Any) -> Iterator
         yield ValidationError("is more")
 
 
-def _image_in(validator: Any, allowed: list[str], instance: Any, schema: Any) -> Iterator[ValidationError]:
+def _image_in(validator: Any, allowed: AllowedImages, instance: Any, schema: Any) -> Iterator[ValidationError]:
     """The image as a whole or its name alone."""
-    name = instance.get("name") if isinstance(instance, dict) else instance
-    if isinstance(name, str) and not any(fnmatchcase(name, pattern) for pattern in allowed):
+    image = instance if isinstance(instance, dict) else {"name": instance}
+    if isinstance(image.get("name"), str) and not allowed.allow(image):
         yield ValidationError("is another image")
 
 

@@ -11,9 +11,10 @@ from vtorque_spec.document import Path
 from vtorque_spec.policy import Context, Effective
 from vtorque_spec.policy.defaults import Holds
 from vtorque_spec.policy.evaluate import Evaluator, Unknown, evaluator
+from vtorque_spec.policy.images import spellings
 from vtorque_spec.policy.rules import Place, PolicyRule, below
 from vtorque_spec.policy.sentences import best_case, case_sentence, other_cases
-from vtorque_spec.policy.values import shown
+from vtorque_spec.policy.values import shown, written
 from vtorque_spec.policy.vocabulary import CONTEXT
 from vtorque_spec.site import Site
 from vtorque_spec.spec.parse import NormalForm, label
@@ -68,7 +69,7 @@ def _violation(error: ValidationError, rules: Evaluator, job: Effective, normal:
     message = own or case_sentence(error, inner)
     notes = list(_notes(error, inner, rule, rules))
     about = _rule_facts(rule) if rule else None
-    hint = rule.place.said("help") if rule else None
+    hint = (rule.place.said("help") if rule else None) or _image_help(inner)
     origin = job.origin(path)
     if origin is None or path in normal.spans or inner.validator in ABSENCE:
         span = normal.at(path or _meant(rule, rules, normal))
@@ -76,6 +77,15 @@ def _violation(error: ValidationError, rules: Evaluator, job: Effective, normal:
     else:
         message = own or f"the default of {message}"
         report.add(Code.POLICY_DEFAULT, message, origin.span, notes=notes, help=hint, rule=about)
+
+
+def _image_help(error: ValidationError) -> str | None:
+    """Another way to name the job's image, where the rule allows one."""
+    if error.validator != "imageIn" or not isinstance(error.instance, dict):
+        return None
+    allowed: Any = error.validator_value
+    fine = (image for image in spellings(error.instance["name"], allowed.site) if allowed.allow(image))
+    return next((f"write `image: {written(image)}`" for image in fine), None)
 
 
 def _meant(rule: PolicyRule | None, rules: Evaluator, normal: NormalForm) -> Path:

@@ -83,6 +83,8 @@ def sentence(error: ValidationError) -> str:
     path: Path = tuple(error.absolute_path)
     rule = str(error.validator)
     limit: Any = error.validator_value
+    if rule == "imageIn":
+        limit = limit.told()
     value: Any = error.instance
     what = f"`{label(path)}`" if path else "the job"
     if rule in _BOUNDS:

@@ -16,7 +16,7 @@ def shown(path: Path, value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(shown(path, item) for item in value)
     if isinstance(value, dict):
-        return str(value["name"]) if isinstance(value.get("name"), str) else "a mapping"
+        return written(value) if isinstance(value.get("name"), str) else "a mapping"
     if isinstance(value, bool):
         return str(value).lower()
     field = job_field(path) if isinstance(value, int | str) and path and path[0] != "context" else None
@@ -25,6 +25,12 @@ def shown(path: Path, value: Any) -> str:
         number = _number(read, value)
         return printed(number) if number > 0 else str(value)
     return "nothing" if value is None else str(value)
+
+
+def written(item: dict[str, Any]) -> str:
+    """Return a mapping by its name, an image with its pins."""
+    revision, sha256 = (item.get(pin) for pin in ("revision", "sha256"))
+    return f"{item['name']}{f':{revision}' if revision else ''}{f'@sha256:{sha256}' if sha256 else ''}"
 
 
 _QUANTITIES = {"size": (parse_size, print_size), "duration": (parse_duration, print_duration)}

@@ -43,7 +43,11 @@ KEYWORDS: Mapping[str, Keyword] = {
     "minLength": Keyword("count", "rule", "the text has at least so many characters"),
     "maxLength": Keyword("count", "rule", "the text has at most so many characters"),
     "pattern": Keyword("pattern", "rule", "the text holds a match of this regular expression"),
-    "imageIn": Keyword("images", "rule", "the image is one of these: names, patterns (debian-*), tags (tag=cfd)"),
+    "imageIn": Keyword(
+        "images",
+        "rule",
+        "the image is one of these: names, patterns (debian-*), tags (tag=cfd), pins (*:2026-*, *@sha256:*)",
+    ),
     "nodeSetIn": Keyword("nodes", "rule", "the host, or set of hosts, lies within this node set, as in login[1-4]"),
     "minItems": Keyword("count", "rule", "the list has at least so many items"),
     "maxItems": Keyword("count", "rule", "the list has at most so many items"),
@@ -88,7 +92,8 @@ KEYWORDS: Mapping[str, Keyword] = {
 
 TYPES = ("null", "boolean", "integer", "number", "string", "array", "object")
 CODE_PATTERN = r"(?!VT[0-9])[A-Z][A-Z0-9_-]{1,31}"
-IMAGE_PATTERN = r"(tag=)?[A-Za-z0-9*?\[][A-Za-z0-9._*?\[\]!-]*"
+_NAMES = r"[A-Za-z0-9*?\[][A-Za-z0-9._*?\[\]!-]*"
+IMAGE_PATTERN = rf"(tag={_NAMES}|(?!tag:){_NAMES}(:{_NAMES}|@sha256:[0-9a-f*?\[\]!-]+)?)"
 CONTEXT = ("user", "groups", "queue", "batch", "site", "host")
 """The members of `context`; what a job file cannot set."""
 

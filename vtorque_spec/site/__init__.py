@@ -4,25 +4,21 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Literal, TypeVar
 
 from pydantic import BaseModel
 
 from vtorque_spec import data
-from vtorque_spec.diagnostics import Code, Diagnostic, Report, Span
+from vtorque_spec.diagnostics import Code, Diagnostic, Report
 from vtorque_spec.document import Document, read
 from vtorque_spec.plan import NO_SETUP, Flavour, GuestSetup
+from vtorque_spec.site.catalogue import Entry, by_name, check_entries, state_of
 from vtorque_spec.site.facts import check_facts
 from vtorque_spec.site.guest import read_setup
-from vtorque_spec.site.model import (
-    CatalogueImage,
-    NodeClass,
-    SiteFile,
-    SiteIocm,
-    SiteMount,
-    SiteQueue,
-)
+from vtorque_spec.site.image import CatalogueImage
+from vtorque_spec.site.model import NodeClass, SiteFile, SiteIocm, SiteMount, SiteQueue
 from vtorque_spec.site.network import SiteNetwork
 from vtorque_spec.site.policy_files import PolicyFiles, read_policy
 from vtorque_spec.spec.parse import parse_as
@@ -34,7 +30,10 @@ LOCAL = "local"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Site:
-    """Everything that a site's directory says."""
+    """Everything that a site's directory says. `today` is None where no clock was asked; the node asks none.
+
+    `images` has by name what jobs get that pin no revision, `other_revisions` the rest of that name's entries.
+    """
 
     name: str
     batch: Flavour
@@ -51,6 +50,17 @@ class Site:
     images: Mapping[str, CatalogueImage]
     setup: GuestSetup
     policy: PolicyFiles
+    other_revisions: Mapping[str, tuple[CatalogueImage, ...]]
+    today: date | None
+    own_images: bool
+
+    def revisions(self, name: str) -> tuple[CatalogueImage, ...]:
+        """Return all entries of an image's name: first the one that jobs without a pin get, then from the newest."""
+        return (self.images[name], *self.other_revisions.get(name, ())) if name in self.images else ()
+
+    def offered(self) -> dict[str, CatalogueImage]:
+        """Return by name what jobs get that pin no revision; names of which all is withdrawn are left out."""
+        return {name: image for name, image in self.images.items() if state_of(image, self.today) != "withdrawn"}
 
     def reachable(self, queue: str | None) -> tuple[str, ...]:
         """Return the classes that a job of `queue` can get, in the order of `site.yaml`; none of an unknown queue.
@@ -73,22 +83,25 @@ class Files:
 
     facts: SiteFile
     document: Document
-    images: tuple[tuple[CatalogueImage, Document], ...]
+    images: tuple[Entry, ...]
     setup: GuestSetup
     policy: PolicyFiles
 
 
-def load_site(directory: Path | None, report: Report) -> Site | None:
+def load_site(directory: Path | None, report: Report, today: date | None = None) -> Site | None:
     """Read a site's directory (None: the built-in `local` site); None when there is a finding."""
     files = read_files(directory or builtin(), report)
     if files is None:
         return None
     facts = files.facts
+    images = by_name(image for image, _ in files.images)
     return Site(
         facts.name, facts.batch, facts.hypervisor, facts.min_uid, facts.node_fault or "none",
         facts.when_changed or "run", facts.hook_limit,
         facts.node_classes, facts.queues or {}, facts.iocm, facts.mounts, facts.networks,
-        {image.name: image for image, _ in files.images}, files.setup, files.policy,
+        {name: entries[0] for name, entries in images.items()}, files.setup, files.policy,
+        {name: entries[1:] for name, entries in images.items() if entries[1:]}, today,
+        bool(facts.own_images),
     )  # fmt: skip
 
 
@@ -108,11 +121,13 @@ def read_files(root: Path, report: Report) -> Files | None:
     if site is not None:
         check_facts(*site, report)
     setup = NO_SETUP if site is None else read_setup(*site, root, report)
-    images = [_read_image(path, root, report) for path in sorted((root / "images").glob("*.yaml"))]
+    read_images = [_read_as(CatalogueImage, path, report) for path in sorted((root / "images").glob("*.yaml"))]
+    images = [entry for entry in read_images if entry is not None]
+    check_entries(images, report, unbuilt=root == builtin())
     policy = policy_of(root, report)
     if site is None or len(report.items) > before:
         return None
-    return Files(*site, tuple(image for image in images if image is not None), setup, policy)
+    return Files(*site, tuple(images), setup, policy)
 
 
 def shown(path: Path) -> str:
@@ -139,13 +154,6 @@ def _read_as(model: type[M], path: Path, report: Report) -> tuple[M, Document] |
     return (parsed, document) if parsed is not None and document is not None else None
 
 
-def _read_image(path: Path, root: Path, report: Report) -> tuple[CatalogueImage, Document] | None:
-    read_one = _read_as(CatalogueImage, path, report)
-    if read_one is not None:
-        _check_image(read_one[0], path, root, read_one[1], report)
-    return read_one
-
-
 def _add_as_site_file(found: Report, report: Report) -> None:
     """What is wrong with a file of the site is not the job's fault, so it has a code of its own."""
     for item in found.items:
@@ -155,13 +163,3 @@ def _add_as_site_file(found: Report, report: Report) -> None:
         if item.code is Code.NO_VALUE and re.search(r"\.[0-9-]+`", item.message):
             hint = "within braces a comma ends the value: write a list, as in cpus: [0-3, 8-11]"
         report.items.append(Diagnostic(Code.SITE_FILE, item.message, item.span, item.notes, hint))
-
-
-def _check_image(image: CatalogueImage, path: Path, root: Path, document: Document, report: Report) -> None:
-    if image.name != path.stem:
-        message = f"the file of the image `{image.name}` is called {path.name}"
-        report.add(Code.SITE_FILE, message, document.span(("name",)), help=f"rename it to {image.name}.yaml")
-    if image.sha256 is None and root != builtin():
-        start = Span(document.name, 1, 1, 1, 1)
-        hint = "write the digest of the image's disk; only the built-in site may go without"
-        report.add(Code.SITE_FILE, f"the image `{image.name}` has no sha256", start, help=hint)

@@ -11,6 +11,8 @@ from pathlib import Path, PurePosixPath
 from vtorque_spec.diagnostics import Code, Note, Report, Span, near_miss
 from vtorque_spec.document import Document
 from vtorque_spec.site import Files, policy_of, read_files
+from vtorque_spec.site.catalogue import by_name, called, state_of
+from vtorque_spec.site.distros import check_packager
 from vtorque_spec.site.host import check_owner
 from vtorque_spec.site.model import SiteFile, SiteMount
 from vtorque_spec.spec.parse import value_at
@@ -151,10 +153,24 @@ def _check_networks(facts: SiteFile, document: Document, report: Report) -> None
 def _check_images(files: Files, report: Report) -> None:
     for (one, first), (other, second) in combinations(files.images, 2):
         if one.sha256 is not None and one.sha256 == other.sha256:
-            notes = [Note(f"`{one.name}` has it first", first.span(("sha256",)))]
-            message = f"the images `{one.name}` and `{other.name}` have the same digest"
+            notes = [Note(f"`{called(one)}` has it first", first.span(("sha256",)))]
+            message = f"the images `{called(one)}` and `{called(other)}` have the same digest"
             hint = "correct the digest, or keep one image and give it `tags` for its other uses"
             report.add(Code.IMAGE_TWICE, message, second.span(("sha256",)), notes=notes, help=hint)
+    for image, document in files.images:
+        check_packager(image, document, report)
+    _check_successors(files, report)
+
+
+def _check_successors(files: Files, report: Report) -> None:
+    entries = by_name(image for image, _ in files.images)
+    current = [name for name, (first, *_) in entries.items() if state_of(first, None) == "current"]
+    for image, document in files.images:
+        others = [name for name in current if name != image.name]
+        if image.successor is not None and image.successor not in others:
+            message = f"the successor `{image.successor}` is no other current image of the catalogue"
+            hint = f"the current ones are {', '.join(others)}" if others else "remove it: no other image is current"
+            report.add(Code.IMAGE_SUCCESSOR, message, document.span(("successor",)), help=hint)
 
 
 # --- the directory ----------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""What the site does in every guest: the texts of its programs and of apt's sources, read from its own directory."""
+"""What the site does in every guest: the texts of its programs and sources of packages, read from its own directory."""
 
 import os
 import re
@@ -29,6 +29,7 @@ def read_setup(facts: SiteFile, document: Document, root: Path, report: Report) 
         _read(("apt_sources",), said.apt_sources, _SOURCES, root, document, report),
         _read(("hooks", "boot"), hooks.boot, _HOOK, root, document, report),
         _read(("hooks", "shutdown"), hooks.shutdown, _HOOK, root, document, report),
+        _read(("dnf_repos",), said.dnf_repos, _REPOS, root, document, report),
     )
     return GuestSetup(found[0], updates, (), *found[1:])
 
@@ -44,6 +45,7 @@ class _Form:
 
 _HOOK = _Form(re.compile(r"\A#!"), "does not begin with #!", "a program, whose first line is #! and its interpreter")
 _SOURCES = _Form(re.compile(r"^Types:", re.MULTILINE), "has no line `Types: deb`", "a *.sources file of apt's")
+_REPOS = _Form(re.compile(r"^\[[\w.:-]+\]", re.MULTILINE), "has no section `[NAME]`", "a *.repo file of dnf's")
 
 
 def _read(

@@ -10,7 +10,8 @@ from typing import BinaryIO
 from vtorque_spec.diagnostics import Code, Note, Report
 from vtorque_spec.document import Document
 from vtorque_spec.site import Files
-from vtorque_spec.site.model import CatalogueImage
+from vtorque_spec.site.catalogue import called
+from vtorque_spec.site.image import CatalogueImage
 
 SYSTEM = Path("/etc/vtorque")
 """The site that root's part goes by, and refuses when somebody else could change it."""
@@ -46,30 +47,34 @@ def check_owner(root: Path, report: Report) -> None:
         report.add(Code.SITE_OWNER, message, help=hint)
 
 
-def check_image_files(files: Files, progress: Progress, report: Report) -> None:
+def check_image_files(files: Files, progress: Progress, report: Report) -> list[tuple[CatalogueImage, Document]]:
     """Check each disk that the catalogue gives a `path`: it is there, root's own, and what its digest says.
 
-    Reads the disks whole, which takes about a second for each gigabyte.
+    Reads the disks whole, which takes about a second for each gigabyte. Returns the entries of those that have no other
+    digest.
     """
-    for image, document in files.images:
-        if image.path is not None:
-            _check_disk(image, Path(image.path), document, progress, report)
+    return [
+        (image, document)
+        for image, document in files.images
+        if image.path is not None and _check_disk(image, Path(image.path), document, progress, report)
+    ]
 
 
-def _check_disk(image: CatalogueImage, path: Path, document: Document, progress: Progress, report: Report) -> None:
+def _check_disk(image: CatalogueImage, path: Path, document: Document, progress: Progress, report: Report) -> bool:
+    """Tell whether the disk is there and has no other digest."""
     place = document.span(("path",))
     try:
         with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as disk:
             if not stat.S_ISREG(os.fstat(disk.fileno()).st_mode):
                 hint = "name the file of the disk itself"
                 report.add(Code.IMAGE_FILE, f"{path} is not a plain file", place, help=hint)
-                return
-            found = _digest(disk, image.name, progress)
+                return False
+            found = _digest(disk, called(image), progress)
         loose = list(_loose(path))
     except OSError as error:
         hint = "copy the disk there, or correct `path`; check it on a machine that has the images"
         report.add(Code.IMAGE_FILE, f"cannot read {path}: {(error.strerror or '').lower()}", place, help=hint)
-        return
+        return False
     for part, why in loose:
         hint = f"make it root's own: chown root: {part} && chmod go-w {part}"
         report.add(Code.IMAGE_OWNER, f"whoever changes {part} changes the image: it {why}", place, help=hint)
@@ -77,6 +82,8 @@ def _check_disk(image: CatalogueImage, path: Path, document: Document, progress:
         notes = [Note(f"the catalogue says {image.sha256}", document.span(("sha256",)))]
         hint = "copy the right disk there; or, when the disk is meant, write its digest into the catalogue"
         report.add(Code.IMAGE_CHANGED, f"{path} has the digest {found}", place, notes=notes, help=hint)
+        return False
+    return True
 
 
 def _loose(path: Path) -> Iterator[tuple[Path, str]]:

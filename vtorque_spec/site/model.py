@@ -8,7 +8,6 @@ from vtorque_spec.site.cpus import CpuList
 from vtorque_spec.site.network import NodeNames, SiteNetwork
 from vtorque_spec.site.siblings import Siblings
 from vtorque_spec.spec.base import Duration, Form, Items, Model, Name, Size, Word
-from vtorque_spec.spec.machine import Digest
 
 HostPath = Annotated[
     str,
@@ -35,15 +34,6 @@ SiteText = Annotated[
         r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*){0,7}",
         "a file of the site: its path in the directory",
     ),
-]
-
-DiskPath = Annotated[
-    str,
-    Form(r"(/[A-Za-z0-9_][A-Za-z0-9_.,:+@=-]*)+", "a file of the host: an absolute path, as in /srv/images/a.qcow2"),
-]
-
-KernelArguments = Annotated[
-    str, Form(r"[\x21-\x7e]+( [\x21-\x7e]+)*", "kernel arguments: printable ASCII, one space between two")
 ]
 
 
@@ -130,6 +120,9 @@ class NodeClass(Model):
         None, description="what a pinned vCPU has to itself; a whole core if absent"
     )
     lock_memory: bool | None = Field(None, description="whether guests' memory is locked; no if absent")
+    diskless: bool | None = Field(
+        None, description="whether the spool is in memory, so that guests' disks count as memory; no if absent"
+    )
 
 
 class SiteMount(Model):
@@ -163,6 +156,9 @@ class SiteGuest(Model):
     )
     apt_sources: SiteText | None = Field(
         None, description="where guests' apt gets packages from, as in *.sources files; what the image says if absent"
+    )
+    dnf_repos: SiteText | None = Field(
+        None, description="where guests' dnf gets packages from, as in *.repo files; what the image says if absent"
     )
     hooks: GuestHooks | None = Field(None, description="programs of the site, run as the guest's root")
 
@@ -222,26 +218,8 @@ class SiteFile(Model):
     )
     iocm: SiteIocm | None = Field(None, description="how I/O cores are served; by libvirt if absent")
     guest: SiteGuest | None = Field(None, description="what the site does in every guest")
+    own_images: bool | None = Field(
+        None, description="whether users may boot images of their own, all of it as themselves; no if absent"
+    )
     mounts: dict[Name, SiteMount] = Field(description="file systems that jobs may mount")
     networks: dict[Name, SiteNetwork] = Field(description="networks that jobs may name")
-
-
-class CatalogueImage(Model):
-    """One file of `images/`."""
-
-    name: Name = Field(description="what job files call it")
-    description: str = Field(description="one line for users")
-    guest: Literal["linux"] = Field(description="kind of guest")
-    arch: Literal["x86_64"] = Field(description="processor architecture")
-    tags: Items[Name] | None = Field(
-        None, description="words that policies choose images by, as in `imageIn: [tag=cfd]`"
-    )
-    capabilities: Items[Literal["virtiofs", "9p", "nfs", "mpi", "apt"]] | None = Field(
-        None, description="what is in it: the file systems that it mounts, launchers of MPI, apt; [virtiofs] if absent"
-    )
-    path: DiskPath | None = Field(None, description="its disk on the nodes, where it is not in the image store")
-    recipe: Name | None = Field(None, description="the shipped recipe that builds it")
-    sha256: Digest | None = Field(None, description="digest of its disk; may be absent at the site `local` alone")
-    min_memory: Size = Field(description="least memory that a guest needs")
-    min_disk: Size = Field(description="size of its disk; a guest's root disk is at least as large")
-    cmdline: KernelArguments = Field(description="kernel command line")

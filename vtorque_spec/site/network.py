@@ -80,6 +80,9 @@ class SiteNetwork(Model):
     unfiltered: bool | None = Field(
         None, description="whether guests may send from any address, where the host cannot filter; no if absent"
     )
+    osv: bool | None = Field(
+        None, description="whether OSv guests may be on the bridge, each of whose users can claim any uid; no if absent"
+    )
 
     @model_validator(mode="after")
     def fits_the_kind(self) -> Self:
@@ -100,6 +103,6 @@ _MEMBERS = {
     "isolated": ("unfiltered",),
     "nat": (*_SERVICES, "unfiltered"),
     "user": (),
-    "bridge": (*_BRIDGE, "gateway", *_SERVICES, "unfiltered"),
+    "bridge": (*_BRIDGE, "gateway", *_SERVICES, "unfiltered", "osv"),
 }
 """What a network of each kind may say."""

@@ -1,8 +1,9 @@
 """What a site offers to jobs by name, as root on a node needs it."""
 
 from vtorque_spec.fault import Fault
-from vtorque_spec.plan import AddressTable, OfferedMount, OfferedNetwork
+from vtorque_spec.plan import AddressTable, OfferedMount, OfferedNetwork, OsvImage
 from vtorque_spec.site import Site
+from vtorque_spec.site.image import CatalogueImage
 from vtorque_spec.site.network import SiteAddresses
 
 
@@ -22,6 +23,12 @@ def offered_mounts(site: Site) -> tuple[OfferedMount, ...]:
     )
 
 
+def osv_image(image: CatalogueImage) -> OsvImage | None:
+    """Return what an image of OSv is like, None for another."""
+    said = image.osv
+    return None if said is None else OsvImage(said.boot, said.options or "mainline", said.rootfs, bool(said.cloud_init))
+
+
 def offered_networks(site: Site) -> tuple[OfferedNetwork, ...]:
     """Return the networks of the site, by name. Raises Fault VT0941 for a table whose nodes cannot be read."""
     return tuple(
@@ -36,6 +43,7 @@ def offered_networks(site: Site) -> tuple[OfferedNetwork, ...]:
             dns=said.dns or (),
             search=said.search or (),
             ntp=said.ntp or (),
+            osv=bool(said.osv),
         )
         for name, said in sorted(site.networks.items())
     )

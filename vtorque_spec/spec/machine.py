@@ -22,17 +22,42 @@ from vtorque_spec.spec.base import (
 Digest = Annotated[str, Form(r"[0-9a-f]{64}", "64 hexadecimal digits")]
 
 _IMAGE = (
-    r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]{0,62})(@sha256:(?P<sha256>[0-9a-f]{64})|:(?P<revision>[A-Za-z0-9._-]{1,63}))?"
+    r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]{0,62})"
+    r"(:(?P<revision>[A-Za-z0-9._-]{1,63}))?(@sha256:(?P<sha256>[0-9a-f]{64}))?"
 )
 
 
+KernelArguments = Annotated[
+    str, Form(r"[\x21-\x7e]+( [\x21-\x7e]+)*", "kernel arguments: printable ASCII, one space between two")
+]
+
+
 class Image(Shorthand):
-    """An image of the site's catalogue; short form: `NAME`, `NAME@sha256:HEX` or `NAME:REVISION`."""
+    """An image of the site's catalogue, or one's own, which says its files.
+
+    Short form: `NAME`, `NAME:REVISION`, `NAME@sha256:HEX` or both.
+    """
 
     shorthand: ClassVar[str] = "name"
-    name: Name = Field(description="name in the catalogue")
+    name: Name = Field(description="name in the catalogue; of one's own image one that is not there")
     sha256: Digest | None = Field(None, description="only the image with this digest")
     revision: Name | None = Field(None, description="only this revision")
+    disk: FilePath | None = Field(None, description="of one's own image: the file of its disk, qcow2 or raw")
+    kernel: FilePath | None = Field(None, description="of one's own image: the file of its Linux kernel")
+    initrd: FilePath | None = Field(None, description="of one's own image: the file of its initrd")
+    cmdline: KernelArguments | None = Field(None, description="of one's own image: what its kernel is started with")
+
+    @model_validator(mode="after")
+    def whole(self) -> Self:
+        """One's own image has all of its files, and no pins; an image of the catalogue has none of them."""
+        said = [member for member in OWN_MEMBERS if getattr(self, member) is not None]
+        lacking = [member for member in OWN_MEMBERS if member not in said]
+        pins = [member for member in ("sha256", "revision") if getattr(self, member) is not None]
+        if said and lacking:
+            raise exactly_one(f"one's own image needs {', '.join(OWN_MEMBERS)}, and has no {' and '.join(lacking)}")
+        if said and pins:
+            raise exactly_one(f"one's own image has no {' and '.join(pins)}", f"remove `{pins[0]}`")
+        return self
 
     @classmethod
     def from_scalar(cls, value: object) -> dict[str, object]:
@@ -41,7 +66,9 @@ class Image(Shorthand):
             return {"name": value}
         match = re.fullmatch(_IMAGE, value)
         if match is None:
-            raise form_error(value, "an image: NAME, NAME@sha256:DIGEST with 64 hexadecimal digits, or NAME:REVISION")
+            raise form_error(
+                value, "an image: NAME, NAME:REVISION or NAME@sha256:DIGEST, which has 64 hexadecimal digits"
+            )
         return {k: v for k, v in match.groupdict().items() if v}
 
     @classmethod
@@ -49,6 +76,10 @@ class Image(Shorthand):
         """Return the schema of the short form with its digest or revision."""
         return {"type": "string", "pattern": "^" + re.sub(r"\?P<\w+>", "", _IMAGE) + "$"}
 
+
+OWN_FILES = ("disk", "kernel", "initrd")
+OWN_MEMBERS = (*OWN_FILES, "cmdline")
+"""What an image of one's own says, and one of the catalogue does not."""
 
 CpuMap = Items[Annotated[int, Field(ge=0, le=65535)]]
 """Places of CPUs in a list."""

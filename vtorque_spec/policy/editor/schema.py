@@ -9,7 +9,7 @@ The keywords errorMessage, patternErrorMessage, enumDescriptions and doNotSugges
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from vtorque_spec.document import Path
@@ -17,9 +17,12 @@ from vtorque_spec.policy.editor.fields import FieldRules
 from vtorque_spec.policy.editor.merged import forbidden, merge_rules
 from vtorque_spec.policy.told.wording import either
 from vtorque_spec.site import Site
-from vtorque_spec.site.model import CatalogueImage, SiteMount
+from vtorque_spec.site.catalogue import called, state_of
+from vtorque_spec.site.image import CatalogueImage
+from vtorque_spec.site.model import SiteMount
 from vtorque_spec.spec.base import Shorthand
 from vtorque_spec.spec.fields import ANY, Field, job_field
+from vtorque_spec.spec.machine import OWN_MEMBERS
 from vtorque_spec.spec.schema import SCHEMA_ID, vjob_schema
 from vtorque_spec.units import print_duration, print_size
 
@@ -42,7 +45,7 @@ class _Merger:
         self.rules = FieldRules(site)
         self.published = vjob_schema()
         self.names: Mapping[Path, dict[str, str]] = {
-            _IMAGE: {name: _about_image(image) for name, image in sorted(site.images.items())},
+            _IMAGE: {name: _about_image(image, site) for name, image in sorted(site.offered().items())},
             _MOUNT: {name: _about_mount(mount) for name, mount in sorted(site.mounts.items())},
             _NETWORK: {name: f"{network.kind} network" for name, network in sorted(site.networks.items())},
         }
@@ -91,11 +94,33 @@ class _Merger:
         """Return a member that has a short form: what holds for the member that it stands for holds for it."""
         if field is None or field.model is None or not issubclass(field.model, Shorthand):
             raise LookupError(f"{path} has two forms and no shorthand")
-        short, long = schema["anyOf"]
+        _, long = schema["anyOf"]
         merged = self.mapping(long, path)
         meant = {key: said for key, said in merged["properties"][field.model.shorthand].items() if key != "description"}
-        forms = [meant, _with_suffix(short, long, meant)] if path == ("image",) else [meant]
+        forms = [meant, *self.pinned(meant), *self.own(merged, long)] if path == ("image",) else [meant]
         return {**schema, "anyOf": [*forms, merged]}
+
+    def own(self, merged: dict[str, Any], long: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """Take the members of a user's own image out of the form of the catalogue's, and yield the form of one's own.
+
+        That has any name, and is yielded where the site has own images.
+        """
+        members = {name: merged["properties"].pop(name) for name in OWN_MEMBERS}
+        if self.site.own_images:
+            name = long["properties"]["name"]
+            yield {**merged, "properties": {"name": name, **members}, "required": ["name", *OWN_MEMBERS]}
+
+    def pinned(self, meant: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """Yield the short forms of an image with pins: the revisions, which an editor completes, and with digests."""
+        entries = [one for name in meant["enum"] for one in self.site.revisions(name) if one.revision]
+        offered = [one for one in entries if state_of(one, self.site.today) != "withdrawn"]
+        revisions = [called(one) for one in offered]
+        if revisions:
+            about = [_about_image(one, self.site) for one in offered]
+            yield {**meant, "enum": revisions, "enumDescriptions": about}
+        names = "|".join(name.replace(".", r"\.") for name in [*meant["enum"], *revisions]) or "(?!)"
+        pattern = f"^({names})@sha256:[0-9a-f]{{64}}$"
+        yield {"type": "string", "pattern": pattern, "patternErrorMessage": meant["errorMessage"]}
 
     def of_the_site(self, path: Path, merged: dict[str, Any]) -> dict[str, Any]:
         """Return what an editor tells of the names of images, mounts and networks, after a rule's own message."""
@@ -115,14 +140,6 @@ class _Merger:
         return {**merged, "description": "\n".join(dict.fromkeys(lines))} if lines else merged
 
 
-def _with_suffix(short: dict[str, Any], long: dict[str, Any], meant: dict[str, Any]) -> dict[str, Any]:
-    """`NAME@sha256:HEX` and `NAME:REVISION` of the same names."""
-    any_name = long["properties"]["name"]["pattern"][1:-1]
-    names = "|".join(name.replace(".", r"\.") for name in meant.get("enum", [])) or "(?!)"
-    pattern = short["pattern"].replace(any_name, f"({names})", 1)
-    return {"type": "string", "pattern": pattern, "patternErrorMessage": meant["errorMessage"]}
-
-
 def _as_written(default: Any, field: Field | None) -> Any:
     """The default as a job file has it; None where there is none, or a mapping, whose members have their own."""
     if isinstance(default, int) and field is not None and field.kind in ("size", "duration"):
@@ -130,9 +147,10 @@ def _as_written(default: Any, field: Field | None) -> Any:
     return None if isinstance(default, dict) else default
 
 
-def _about_image(image: CatalogueImage) -> str:
+def _about_image(image: CatalogueImage, site: Site) -> str:
     needs = f"needs {print_size(image.min_memory)} of memory and a root disk of {print_size(image.min_disk)}"
-    return f"{image.description} ({needs})"
+    until = f"; deprecated, until {image.deprecated_until}" if state_of(image, site.today) == "deprecated" else ""
+    return f"{image.description} ({needs}){until}"
 
 
 def _about_mount(mount: SiteMount) -> str:

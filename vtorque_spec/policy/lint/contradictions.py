@@ -6,6 +6,7 @@ from typing import Any
 
 from vtorque_spec.diagnostics import Code, Note, Severity, Span
 from vtorque_spec.document import Path
+from vtorque_spec.policy.images import spellings
 from vtorque_spec.policy.lint.values import never
 from vtorque_spec.policy.lint.view import (
     NO_CONDITION,
@@ -18,7 +19,7 @@ from vtorque_spec.policy.lint.view import (
     name_of,
 )
 from vtorque_spec.policy.rules import Place, PolicyRule
-from vtorque_spec.policy.values import shown
+from vtorque_spec.policy.values import shown, written
 from vtorque_spec.policy.vocabulary import NOTHING
 from vtorque_spec.spec import JobSpec
 from vtorque_spec.spec.fields import ANY, Field, job_field, members_of_model
@@ -124,11 +125,17 @@ def _images(view: View, field: Field, rules: list[PolicyRule]) -> None:
     """Find lists of images that each allow some, and together none of the catalogue."""
     newest = conditions_of(rules[-1].place)
     lists = [rule for rule in rules if rule.keyword == "imageIn"]
-    allowed = [{name for name in view.site.images if view.broken(rule, field.path, name) is None} for rule in lists]
+    images = [image for name in view.site.images for image in spellings(name, view.site)]
+    allowed = [{written(image) for image in images if not _refused(view, rule, field, image)} for rule in lists]
     if len(lists) < 2 or not all(allowed) or set.intersection(*allowed):
         return
     if newest in [conditions_of(rule.place) for rule in lists]:
         _tell(view, "no image is in all of these lists", lists, _APART)
+
+
+def _refused(view: View, rule: PolicyRule, field: Field, image: dict[str, str]) -> bool:
+    value = image if field.path == ("image",) else image["name"]
+    return view.broken(rule, field.path, value) is not None
 
 
 def _words(view: View, field: Field, rules: list[PolicyRule]) -> None:

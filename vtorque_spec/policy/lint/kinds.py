@@ -3,6 +3,7 @@
 from typing import Any
 
 from vtorque_spec.diagnostics import Code
+from vtorque_spec.policy.images import image_word
 from vtorque_spec.policy.lint.view import View, field_at, name_of
 from vtorque_spec.policy.rules import Place
 from vtorque_spec.policy.values import shown
@@ -94,6 +95,9 @@ def _check_keyword(view: View, place: Place, field: Field, keyword: str, value: 
     elif keyword == "imageIn" and field.path not in (("image",), ("image", "name")):
         message = f"`imageIn` says nothing about `{name}`, which is no image"
         view.add(Code.POLICY_KIND, message, key, "it stands at `image`")
+    elif keyword == "imageIn" and field.path == ("image", "name") and any(image_word(word).pins for word in value):
+        message = "a name alone pins nothing: no image is any of these"
+        view.add(Code.POLICY_KIND, message, key, "write `imageIn` at `image`, where pins are seen")
     elif keyword == "type" and not {value if isinstance(value, str) else "", *_all(value)} & {*TYPES[field.kind]}:
         view.wrong.add(field.path)
         message = f"`{name}` never has this type: it is {kind_words(field)}"

@@ -6,9 +6,12 @@ from typing import Any
 
 from vtorque_spec.diagnostics import Code, near_miss
 from vtorque_spec.document import Path
+from vtorque_spec.policy.images import ImageWord, image_word
 from vtorque_spec.policy.lint.values import said_values
 from vtorque_spec.policy.lint.view import View, members_at
 from vtorque_spec.policy.rules import Place
+from vtorque_spec.site.catalogue import called
+from vtorque_spec.site.image import CatalogueImage
 from vtorque_spec.spec.fields import ANY
 
 
@@ -41,14 +44,27 @@ def _words(place: Place, field: Path) -> Iterable[tuple[Path, Any]]:
 def _image(view: View, place: Place, index: int, word: str) -> None:
     images, path = view.site.images, (*place.path, "imageIn", index)
     if word.startswith("tag="):
-        tags = sorted({tag for image in images.values() for tag in image.tags or ()})
+        entries = (image for name in images for image in view.site.revisions(name))
+        tags = sorted({tag for image in entries for tag in image.tags or ()})
         if word.removeprefix("tag=") not in tags:
             words = [f"tag={tag}" for tag in tags]
             _unknown(view, Code.POLICY_IMAGE, f"no image has the tag `{word[4:]}`", words, word, place, path)
-    elif not any(fnmatchcase(name, word) for name in images):
-        pattern = any(char in word for char in "*?[")
-        message = f"no image matches `{word}`" if pattern else f"the catalogue has no image `{word}`"
-        _unknown(view, Code.POLICY_IMAGE, message, images, word, place, path)
+        return
+    wanted = image_word(word)
+    named = [name for name in images if fnmatchcase(name, wanted.name)]
+    if not named:
+        pattern = any(char in wanted.name for char in "*?[")
+        message = f"no image matches `{wanted.name}`" if pattern else f"the catalogue has no image `{wanted.name}`"
+        _unknown(view, Code.POLICY_IMAGE, message, images, wanted.name, place, path)
+    elif not any(_has(image, wanted) for name in named for image in view.site.revisions(name)):
+        known = [called(image) for name in named for image in view.site.revisions(name) if image.revision]
+        _unknown(view, Code.POLICY_IMAGE, f"no revision of an image matches `{word}`", known, word, place, path)
+
+
+def _has(image: CatalogueImage, wanted: ImageWord) -> bool:
+    """Whether a job could pin it so; what is not built yet may come to have any digest."""
+    revision = wanted.revision is None or (image.revision is not None and fnmatchcase(image.revision, wanted.revision))
+    return revision and (wanted.sha256 is None or image.sha256 is None or fnmatchcase(image.sha256, wanted.sha256))
 
 
 def _unknown(

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
 from typing import Any, Literal
 
 from vtorque_spec.diagnostics import Severity, Span
 from vtorque_spec.document import Path
+from vtorque_spec.policy.images import AllowedImages, image_word, spellings
 from vtorque_spec.policy.rules import Place, PolicyRule, rules
 from vtorque_spec.policy.told.wording import (
     Known,
@@ -142,15 +142,12 @@ _SIDES: dict[str, tuple[Literal["min", "max"], Any]] = {
 
 
 def _images(words: list[str], site: Site) -> tuple[str, tuple[str, ...]]:
-    names = tuple(name for name in sorted(site.images) if any(_chooses(word, name, site) for word in words))
+    allowed = AllowedImages(tuple(words), site)
+    names = tuple(name for name in sorted(site.images) if any(map(allowed.allow, spellings(name, site))))
+    pinned = ", pinned" if all(image_word(word).pins for word in words) else ""
+    text = f"only {either(list(names))}{pinned}" if names else "no image"
     rough = [word for word in words if word not in site.images]
-    return (f"only {either(list(names))}" if names else "no image") + (f" ({', '.join(rough)})" if rough else ""), names
-
-
-def _chooses(word: str, name: str, site: Site) -> bool:
-    if word.startswith("tag="):
-        return word.removeprefix("tag=") in (site.images[name].tags or ())
-    return fnmatchcase(name, word)
+    return text + (f" ({', '.join(rough)})" if rough else ""), names
 
 
 def cases(rule: PolicyRule, files: PolicyFiles) -> str:

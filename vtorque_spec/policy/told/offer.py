@@ -12,6 +12,7 @@ from vtorque_spec.diagnostics import Report, Span
 from vtorque_spec.document import Path
 from vtorque_spec.policy import Effective
 from vtorque_spec.policy.defaults import Holds, fill_defaults
+from vtorque_spec.policy.images import spellings
 from vtorque_spec.policy.rules import Place, walk
 from vtorque_spec.policy.told.limits import (
     Limit,
@@ -23,9 +24,11 @@ from vtorque_spec.policy.told.limits import (
     tightest,
 )
 from vtorque_spec.policy.told.wording import Known, either, fits, named
-from vtorque_spec.policy.values import shown
+from vtorque_spec.policy.values import shown, written
 from vtorque_spec.site import Site
-from vtorque_spec.site.model import CatalogueImage, NodeClass, SiteMount
+from vtorque_spec.site.catalogue import State, state_of
+from vtorque_spec.site.image import CatalogueImage
+from vtorque_spec.site.model import NodeClass, SiteMount
 from vtorque_spec.site.network import SiteNetwork
 from vtorque_spec.spec.examples import flow
 from vtorque_spec.spec.fields import ANY, Field, all_fields, job_field
@@ -58,15 +61,20 @@ class OfferedField:
 
 @dataclass(frozen=True, slots=True)
 class OfferedImage:
-    """One image; `refused` are the limits that it breaks. Those that apply always make it not allowed."""
+    """One image, as jobs without a pin get it; `refused` are the limits that it breaks.
+
+    Those that apply always make it not allowed. `revisions` are what jobs may pin, that of `image` first.
+    """
 
     image: CatalogueImage
+    state: State
+    revisions: tuple[str, ...]
     refused: tuple[Limit, ...]
 
     @property
     def allowed(self) -> bool:
         """Whether some jobs may use it."""
-        return not any(limit.binds for limit in self.refused)
+        return self.state != "withdrawn" and not any(limit.binds for limit in self.refused)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +110,10 @@ def make_offer(site: Site, known: Known, report: Report) -> Offer | None:
     kept = [field for field in fields if not any(field.path[:end] in off for end in range(1, len(field.path)))]
     paths = {field.path for field in fields}
     elsewhere = [limit for path, limits in found.items() if path not in paths for limit in limits]
-    images = [_image(image, found.get(("image",), [])) for _, image in sorted(site.images.items())]
+    images = [_image(name, site, found.get(("image",), [])) for name in sorted(site.images)]
     return Offer(
         site.name, site.batch, known, tuple(kept), tuple(elsewhere),
-        tuple(sorted(images, key=lambda one: not one.allowed)),
+        tuple(sorted(images, key=lambda one: (not one.allowed, one.state != "current"))),
         site.node_classes, site.mounts, site.networks,
     )  # fmt: skip
 
@@ -145,7 +153,8 @@ def type_words(field: Field) -> str:
     }
     each = field.each()
     if field.kind == "list" and each is not None:
-        return f"list of {'mappings' if each.model else 'numbers' if each.kind == 'integer' else 'texts'}"
+        kinds = {"integer": "numbers", "list": "lists"}
+        return f"list of {'mappings' if each.model else kinds.get(each.kind, 'texts')}"
     if field.kind == "text":
         return "a word" if field.words else field.form or "text"
     short = short_form(field)
@@ -226,8 +235,11 @@ def _short(field: Field, value: Any) -> str | None:
 # --- images and an example --------------------------------------------------------------------------------------------
 
 
-def _image(image: CatalogueImage, limits: list[Limit]) -> OfferedImage:
-    return OfferedImage(image, tuple(limit for limit in limits if limit.values is not None and _breaks(image, limit)))
+def _image(name: str, site: Site, limits: list[Limit]) -> OfferedImage:
+    image, entries = site.images[name], site.revisions(name)
+    offered = [one.revision for one in entries if one.revision and state_of(one, site.today) != "withdrawn"]
+    refused = tuple(limit for limit in limits if limit.values is not None and _breaks(image, limit))
+    return OfferedImage(image, state_of(image, site.today), tuple(offered), refused)
 
 
 def _breaks(image: CatalogueImage, limit: Limit) -> bool:
@@ -237,7 +249,7 @@ def _breaks(image: CatalogueImage, limit: Limit) -> bool:
 def example_jobs(offer: Offer, site: Site) -> Iterator[str]:
     """Yield small jobs, of which the caller shows the first that passes every check at this site."""
     images = sorted((one for one in offer.images if one.allowed), key=lambda one: bool(one.refused))
-    names = [one.image.name for one in images]
+    names = [written(image) for one in images for image in spellings(one.image.name, site)]
     must = {field.path: _sample(field, site) for field in offer.fields if _to_be_said(field)}
     for extra in (must, *({**must, **case} for case in _cases(site))):
         for name in names:
@@ -297,8 +309,11 @@ def _lines(said: dict[Path, Any]) -> Iterator[str]:
 
 
 def refusals(one: OfferedImage) -> str:
-    """Return for whom an image is not allowed; empty where it is for all."""
+    """Return for whom, or until when, an image is allowed; empty where it is for all and without an end."""
+    if one.state == "withdrawn":
+        return "withdrawn"
     if not one.allowed:
         return "not allowed"
     whens = [limit.when for limit in one.refused if limit.when]
-    return f"not allowed {either(whens)}" if whens else ""
+    until = [f"until {one.image.deprecated_until}"] if one.state == "deprecated" else []
+    return ", ".join([*until, *([f"not allowed {either(whens)}"] if whens else [])])
