@@ -209,9 +209,9 @@ WAYS = {
     "prints JSON of another shape": ("print(json.dumps([1]), flush=True)", "cannot be read"),
     "prints without end": ("while True: sys.stdout.write('x' * 4096)", "more than 1048576 bytes"),
     "answers with nothing": ("print('{}', flush=True)", "cannot be read"),
-    "asks for a million VMs": ("return Needs(10**6, 'default', None, None)", "no job can"),
-    "asks for a network from a path": ("return Needs(1, '../../x', None, None)", "no job can"),
-    "asks for a network of nobody's": ("return Needs(1, 'other', None, None)", "the site lacks"),
+    "asks for a million VMs": ("return Needs(10**6, 'default', None, None, None)", "no job can"),
+    "asks for a network from a path": ("return Needs(1, '../../x', None, None, None)", "no job can"),
+    "asks for a network of nobody's": ("return Needs(1, 'other', None, None, None)", "the site lacks"),
 }
 
 
