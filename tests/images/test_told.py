@@ -1,0 +1,58 @@
+"""`vtorque image list`, `show` and `verify`."""
+
+import json
+from pathlib import Path
+
+from tests.images.helpers import Run
+from vtorque_runtime.images import store
+
+
+def test_list_shows_the_catalogue_and_the_store(run: Run, two_revisions: None, images: Path, site: Path) -> None:
+    (site / "images/rocky-9@1.yaml").unlink()
+    lines = run("list").output.splitlines()
+    assert lines[0].split() == ["image", "state", "here", "size", "description"]
+    called = {line.split()[0]: line.split()[1:3] for line in lines[1:]}
+    old = next(name for name in called if name.startswith("rocky-9@"))
+    assert (called["rocky-9:2"], called[old], called["debian-12"]) == (
+        ["current", "yes"],
+        ["unlisted", "yes"],
+        ["current", "no"],
+    )
+    data = json.loads(run("list", "--format", "json").output)
+    assert {one["called"] for one in data} == set(called)
+
+
+def test_show_tells_all(run: Run, two_revisions: None, images: Path) -> None:
+    output = run("show", "rocky-9").output
+    assert output.index("rocky-9:2\n") < output.index("rocky-9:1\n")
+    assert "  min_disk         64MiB\n" in output
+    assert f"  here             {images}/rocky-9@" in output
+    assert "used by          nothing on this machine" in output
+    assert "not on this machine" in run("show", "debian-12").output
+
+
+def test_an_image_is_named_as_jobs_pin_it(run: Run, two_revisions: None) -> None:
+    old, new = (json.loads(run("show", name, "--format", "json").output)[0] for name in ("rocky-9:1", "rocky-9:2"))
+    for word in (f"rocky-9@sha256:{old['sha256']}", f"rocky-9:1@sha256:{old['sha256']}"):
+        assert [one["called"] for one in json.loads(run("show", word, "--format", "json").output)] == ["rocky-9:1"]
+    assert "error[VT0526]" in run("show", f"rocky-9:1@sha256:{new['sha256']}").output
+    assert "error[VT0526]" in run("show", "rocky-9@").output
+
+
+def test_a_store_that_others_may_write_to_is_not_to_be_removed(run: Run, two_revisions: None, images: Path) -> None:
+    images.chmod(0o777)
+    assert f"chown 0 {images} && chmod go-w {images}; else" in run("list").output
+
+
+def test_verify_finds_what_has_changed(run: Run, two_revisions: None, images: Path) -> None:
+    assert run("verify").exit_code == 0
+    record = store.newest(images)["rocky-9"]
+    path = images / record.directory / record.disk.file
+    path.chmod(0o644)
+    with path.open("r+b") as file:
+        file.seek(70_000)
+        file.write(b"x")
+    result = run("verify", "rocky-9")
+    assert result.exit_code == 1
+    assert "error[VT0503]" in result.output
+    assert run("verify", "debian-12").exit_code == 1

@@ -1,0 +1,78 @@
+"""`vtorque image remove NAME`."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from vtorque_spec.cli.common import SITE_OPTION
+
+if TYPE_CHECKING:
+    from vtorque_spec.cli.catalogue import Catalogue
+    from vtorque_spec.cli.images import Known
+
+
+@click.command()
+@click.argument("name", metavar="NAME[:REVISION|@DIGEST]")
+@click.option("--force", is_flag=True, help="Also when jobs use it, or queued jobs may need it.")
+@SITE_OPTION
+def command(name: str, force: bool, site: Path | None) -> None:
+    """Remove an image with all its revisions, or one revision, from the site's catalogue and this machine's store.
+
+    Jobs that run on it keep the files that they have open. Other nodes keep theirs.
+
+    \b
+    sudo vtorque image update rocky-9:2026-01 --set state=withdrawn
+    sudo vtorque image remove rocky-9:2026-01
+    """
+    from vtorque_runtime.images import store
+    from vtorque_runtime.images.adding import not_writable, writing
+    from vtorque_spec.cli.catalogue import held, own_site
+    from vtorque_spec.cli.images import chosen, known_images
+    from vtorque_spec.cli.setting import site_directory
+    from vtorque_spec.fault import Fault
+    from vtorque_spec.site import builtin
+
+    found = chosen(name, known_images(site))
+    built_in = site_directory(site) == builtin()  # its catalogue stays: images are built again
+    stored = dict.fromkeys(one.stored for one in found if one.stored is not None)
+    if built_in and not stored:
+        hint = "nothing is to be removed: the catalogue of the built-in site `local` stays"
+        raise Fault("VT0526", f"this machine does not have the image `{name}`", help=hint)
+    if stored and not os.access(store.SYSTEM_STORE, os.W_OK):  # before the catalogue is changed
+        raise not_writable(store.SYSTEM_STORE, "permission denied")
+    if not force:
+        _refuse_used(name, found, queues=not built_in)
+    if not built_in and any(one.entry is not None for one in found):
+        with held(own_site(site)) as catalogue:
+            _remove_entries(catalogue, found)
+    for record in stored:
+        with writing(store.SYSTEM_STORE), store.changing(store.SYSTEM_STORE):
+            store.remove(store.SYSTEM_STORE, record)
+    for one in found:
+        click.echo(f"vtorque: removed {one.called}", err=True)
+
+
+def _refuse_used(name: str, found: "tuple[Known, ...]", *, queues: bool) -> None:
+    from vtorque_spec.cli.images import users_of
+    from vtorque_spec.fault import Fault
+    from vtorque_spec.site.catalogue import state_of
+
+    reasons = [f"{one.called}: used by {user}" for one in found for user in users_of(one)]
+    # nodes ask no clock: to them a deprecated one is not withdrawn after its last day
+    offered = [one for one in found if queues and one.entry and state_of(one.entry, None) != "withdrawn"]
+    for one in offered:
+        state = one.entry.state if one.entry else None
+        reasons.append(f"{one.called}: {state or 'current'}, so that queued jobs may need it")
+    if reasons:
+        withdraw = " && ".join(f"vtorque image update {one.called} --set state=withdrawn" for one in offered)
+        hint = f"withdraw it, and wait for its jobs: {withdraw}; or --force" if offered else "wait for them, or --force"
+        raise Fault("VT0523", f"`{name}` is still needed", help=hint, detail="\n".join(reasons))
+
+
+def _remove_entries(catalogue: "Catalogue", found: "tuple[Known, ...]") -> None:
+    wanted = [one.entry for one in found]
+    for image, _ in catalogue.entries:
+        if image in wanted:
+            catalogue.remove(image)
