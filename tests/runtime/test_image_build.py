@@ -6,13 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.runtime.toy_recipe import ANY, Toy
 from tests.spec.helpers import site
 from vtorque_runtime.images import archive, build, store
 from vtorque_runtime.images.build import Progress, Recipe
 from vtorque_spec.fault import Fault
-from vtorque_spec.plan import ImageFiles
-
-DIGEST = "sha256:" + "0" * 64
 
 
 @pytest.fixture
@@ -30,7 +28,7 @@ def test_all_that_is_missing_is_named_at_once(monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(Fault, match="VT0905: ") as raised:
         build.check_prerequisites()
-    assert "depmod, mke2fs, mmdebstrap, qemu-img, unshare, zstd, root's rights" in raised.value.message
+    assert "debugfs, depmod, mke2fs, mmdebstrap, qemu-img, unshare, zstd, root's rights" in raised.value.message
     assert "cpio" not in raised.value.message
     assert raised.value.help is not None
     assert raised.value.help.endswith("e2fsprogs kmod mmdebstrap qemu-utils util-linux zstd; run this as root")
@@ -130,64 +128,33 @@ def test_one_build_at_a_time(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
         pass
 
 
-# A script in the place of debian-12.sh: the same contract, without a guest.
-TOY = """\
-echo step 1/1 toy
-for f in root.qcow2 vmlinuz initrd.img packages.txt; do echo "$RANDOM $f" >"$1/$f"; done
-echo "${@:4}" >"$1/packages.txt"
-"""
-
-
-@pytest.fixture
-def toy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    monkeypatch.setattr(build, "SCRIPTS", tmp_path / "recipes")
-    monkeypatch.setattr(build, "RECIPES", {"toy": Recipe("toy.sh")})
-    monkeypatch.setattr(build, "DEBS", tmp_path / "debs")
-    monkeypatch.setattr(build, "check_prerequisites", lambda: None)
-    monkeypatch.setattr(build, "PRIVATE_MOUNTS", ())
-    monkeypatch.setattr(build, "archive_of_this_machine", lambda: archive.choose_mirrors("", "", ""))
-    monkeypatch.setattr(build, "archive_state", lambda found: DIGEST)
-    recipe = tmp_path / "recipes" / "toy.sh"
-    recipe.parent.mkdir()
-    recipe.write_text(TOY)
-    return recipe
-
-
-def build_toy(images: Path, created: int) -> tuple[ImageFiles, list[str]]:
-    seen: list[Progress] = []
-    image = build.build("toy", images, created=created, progress=seen.append)
-    return image, [now.text.split(" ")[0] for now in seen]
-
-
-def test_a_build_is_reused_until_its_recipe_or_the_archive_changes(
-    toy: Path, images: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    first, said = build_toy(images, 1)
-    assert said == ["packages", "toy"]
-    assert build_toy(images, 2) == (first, ["packages", "reused"])
-    toy.write_text(TOY + "# changed")
-    second, said = build_toy(images, 3)
-    assert (second != first, said) == (True, ["packages", "toy"])
-    monkeypatch.setattr(build, "archive_state", lambda found: "sha256:" + "1" * 64)
-    third, said = build_toy(images, 4)
-    assert (third != second, said) == (True, ["packages", "toy"])
-    assert store.installed(images) == (third,)
+def test_a_build_is_reused_until_its_recipe_or_the_archive_changes(toy: Toy) -> None:
+    first = toy.build(1)
+    assert toy.said == ["packages", "toy"]
+    assert (toy.build(2), toy.said) == (first, ["packages", "reused"])
+    toy.script(ANY + "# changed")
+    second = toy.build(3)
+    assert (second != first, toy.said) == (True, ["packages", "toy"])
+    toy.archive = "sha256:" + "1" * 64
+    third = toy.build(4)
+    assert (third != second, toy.said) == (True, ["packages", "toy"])
+    assert store.installed(toy.store) == (third, second, first)
     store.verify(third)
 
 
-def test_an_image_with_other_packages_is_another(toy: Path, images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    build_toy(images, 1)
+def test_an_image_with_other_packages_is_another(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    toy.build(1)
     monkeypatch.setattr(build, "RECIPES", {"toy": Recipe("toy.sh", ("mpich", "zsh"))})
-    image, said = build_toy(images, 2)
-    assert said == ["packages", "toy"]
+    image = toy.build(2)
+    assert toy.said == ["packages", "toy"]
     assert (Path(image.disk).parent / "packages.txt").read_text() == "mpich zsh\n"
 
 
-def test_a_recipe_that_fails_installs_nothing(toy: Path, images: Path) -> None:
-    toy.write_text(TOY + "exit 1")
+def test_a_recipe_that_fails_installs_nothing(toy: Toy) -> None:
+    toy.script(ANY + "exit 1")
     with pytest.raises(Fault, match="VT0905"):
-        build_toy(images, 1)
-    assert list(images.iterdir()) == []
+        toy.build(1)
+    assert [path.name for path in toy.store.iterdir()] == [".lock"]
 
 
 # --- the recipes themselves ------------------------------------------------------------------------------------------

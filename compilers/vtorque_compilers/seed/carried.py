@@ -19,7 +19,7 @@ _TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,35}")
 _NFS_SOURCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*:" + _TARGET.pattern)
 _OPTION = re.compile(r"[a-z][a-z_]*(=[A-Za-z0-9.]+)?")
 _DISK = re.compile("vd[c-z]")
-_PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]*[a-z0-9+]")
+_PACKAGE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9+._-]{0,125}[A-Za-z0-9+_])?")
 _TEXT = re.compile(r"[^\x00\ud800-\udfff]*")
 _NODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _PUBLIC_KEY = re.compile(r"[ -~]+")
@@ -79,7 +79,7 @@ def _values(guest: LinuxGuest) -> Iterator[tuple[str, str, re.Pattern[str]]]:
         yield "the mount point", disk.mount, _TARGET
     for package in guest.setup.packages:
         yield "the package", package, _PACKAGE
-    for text in (guest.setup.boot, guest.setup.shutdown, guest.setup.apt_sources):
+    for text in (guest.setup.boot, guest.setup.shutdown, guest.setup.apt_sources, guest.setup.dnf_repos):
         yield "the site's text", text or "", _TEXT
 
 

@@ -24,6 +24,9 @@ PROGRAMS = "/etc/vtorque"
 
 APT_SOURCES = "/etc/apt/vtorque.sources"
 APT_CONF = "/etc/apt/apt.conf.d/99vtorque"
+DNF_REPOS = "/etc/dnf/vtorque.repos.d/vtorque.repo"
+DNF_CONF = "/etc/dnf/dnf.conf"
+"""Has no directory of drop-ins in dnf 4: a line is added."""
 
 _KIND_OPTIONS = {
     "virtiofs": (),
@@ -31,7 +34,10 @@ _KIND_OPTIONS = {
     "nfs": ("noauto", "_netdev"),
 }
 
-_SCRIPTS = ("prepare.sh", "names.sh", "network.sh", "finish.sh", "updates.sh", "packages.sh")
+_SCRIPTS = (
+    *("prepare.sh", "names.sh", "network.sh", "sshd.sh", "finish.sh"),
+    *("updates_apt.sh", "updates_dnf.sh", "packages_apt.sh", "packages_dnf.sh"),
+)
 _TEXTS = {name: Path(__file__).with_name(name).read_text(encoding="utf-8") for name in _SCRIPTS}
 """Read when this module is loaded: later the process may have become a user who cannot read this directory."""
 
@@ -47,6 +53,7 @@ def user_data(guest: LinuxGuest) -> dict[str, object]:
             prepare(guest),
             _script("names.sh", SSH_CONFIG, own_hosts(guest)),
             _script("network.sh", *services(guest.machine.nic)),
+            _script("sshd.sh", sshd_config()),
         ],
         "write_files": files(guest),
         "manage_etc_hosts": False,
@@ -65,32 +72,38 @@ def files(guest: LinuxGuest) -> list[dict[str, object]]:
     """
     user, keys = guest.login.user, guest.keys
     return [
-        {"path": path, "permissions": mode, "content": content}
+        {"path": path, "permissions": mode, "content": content, **({"append": True} if path == DNF_CONF else {})}
         for path, mode, content in (
             (SSHD_CONFIG, "0644", sshd_config()),
             (CERTIFICATE, "0644", guest.host_key.certificate + "\n"),
             (f"{KEYS}/{user}", "0644", _lines(keys.public_keys)),
             (f"{KEYS}/{user}.key", "0600", keys.login_key),
             (KNOWN_HOSTS, "0644", _lines(keys.authorities)),
-            *((path, "0644", text) for path, text in apt(guest.setup)),
+            *((path, "0644", text) for path, text in sources(guest.setup)),
             *((f"{PROGRAMS}/{name}", "0700", text) for name, text in programs(guest.setup)),
         )
     ]
 
 
-def apt(setup: GuestSetup) -> Iterator[tuple[str, str]]:
-    """Where the site has packages from, in the place of what the image says: sources.list(5), apt.conf(5)."""
-    if setup.apt_sources is not None:
+def sources(setup: GuestSetup) -> Iterator[tuple[str, str]]:
+    """Where the site has packages from, in the place of what the image says.
+
+    sources.list(5) and apt.conf(5); https://dnf.readthedocs.io/en/latest/conf_ref.html
+    """
+    if setup.packager == "apt" and setup.apt_sources is not None:
         yield APT_SOURCES, setup.apt_sources
         yield APT_CONF, f'Dir::Etc::SourceList "{APT_SOURCES}";\nDir::Etc::SourceParts "/dev/null";\n'
+    if setup.packager == "dnf" and setup.dnf_repos is not None:
+        yield DNF_REPOS, setup.dnf_repos
+        yield DNF_CONF, f"\n[main]\nreposdir={DNF_REPOS.rpartition('/')[0]}\n"
 
 
 def programs(setup: GuestSetup) -> Iterator[tuple[str, str]]:
     """What the guest's root runs: finish.sh updates, packages and the site's `boot`, the guest agent `shutdown`."""
     if setup.updates == "security":
-        yield "updates", _TEXTS["updates.sh"]
+        yield "updates", _TEXTS[f"updates_{setup.packager}.sh"]
     if setup.packages:
-        yield "packages", _TEXTS["packages.sh"]
+        yield "packages", _TEXTS[f"packages_{setup.packager}.sh"]
     if setup.boot is not None:
         yield "boot", setup.boot
     if setup.shutdown is not None:

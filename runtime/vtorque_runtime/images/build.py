@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from vtorque_runtime.images.archive import APT_HELPER, KEYRING, archive_of_this_machine, archive_state
-from vtorque_runtime.images.store import describe, newest, publish, staging
+from vtorque_runtime.images.again import differences
+from vtorque_runtime.images.archive import APT_HELPER, KEYRING, Archive, archive_of_this_machine, archive_state
+from vtorque_runtime.images.provenance import Provenance, read_ids, versions
+from vtorque_runtime.images.store import ImageRecord, describe, newest, publish, records, renew, staging
 from vtorque_spec.canonical import digest
 from vtorque_spec.fault import Fault
 from vtorque_spec.plan import ImageFiles
@@ -34,6 +36,11 @@ class Recipe:
     packages: tuple[str, ...] = ()
     kernel: str = "linux-image-cloud-amd64"
 
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """What the script is told to install."""
+        return self.kernel, *self.packages
+
 
 RECIPES = {
     "debian-12": Recipe("debian-12.sh"),
@@ -41,7 +48,7 @@ RECIPES = {
 }
 
 DEBS = Path("/var/cache/vtorque/debs")
-"""Downloaded packages, kept for the next build. Its lock lets one build run at a time."""
+"""Downloaded packages, kept for the next build. Its `.lock`, which only root can open, lets one build run at a time."""
 
 SEARCH_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -52,6 +59,7 @@ NEEDS = (
     (str(APT_HELPER), "apt"),
     (str(KEYRING), "debian-archive-keyring"),
     ("cpio", "cpio"),
+    ("debugfs", "e2fsprogs"),
     ("depmod", "kmod"),
     ("mke2fs", "e2fsprogs"),
     ("mmdebstrap", "mmdebstrap"),
@@ -79,36 +87,98 @@ class Progress:
     fraction: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Making:
+    """A build that may begin: its recipe and what decides how it comes out, as digests."""
+
+    name: str
+    recipe: Recipe
+    source: Archive
+    made_from: tuple[str, str]
+    lock: int
+
+    def is_of(self, image: ImageRecord) -> bool:
+        """Say whether a stored image was made from the same."""
+        built = image.provenance
+        return built is not None and (built.recipe, built.archive) == self.made_from
+
+    def make(self, directory: Path, created: int, progress: Callable[[Progress], None]) -> ImageRecord:
+        """Run the recipe in an empty directory; the image's files are there then, and nothing else."""
+        script = SCRIPTS / self.recipe.script
+        work = directory / "work"
+        work.mkdir()
+        (work / "debian.sources").write_text(self.source.sources, encoding="utf-8")
+        (work / "apt.conf").write_text(self.source.settings, encoding="utf-8")
+        command = [*PRIVATE_MOUNTS, "bash", str(script), str(directory), str(DEBS), *self.recipe.asked]
+        run_recipe(command, progress, keep_open=(self.lock,))
+        tools = versions(package for _, package in NEEDS)
+        provenance = Provenance(*self.made_from, tools, read_ids(work / "uids"), read_ids(work / "gids"))
+        shutil.rmtree(work)
+        return describe(directory, self.name, created=created, provenance=provenance)
+
+
 def build(name: str, store: Path, *, created: int, progress: Callable[[Progress], None]) -> ImageFiles:
     """Build image `name` into `store` and return it; the newest one is returned when it would come out the same.
 
-    The same means: the same recipe, and an archive that holds the same packages. `created` is the time now, in
+    The same means: the same recipe, and archives that hold the same packages. `created` is the time now, in
     seconds since 1970. Raises Fault VT0905 when this machine lacks something or the recipe fails.
     """
+    with _making(name, progress) as making:
+        last = newest(store).get(name)
+        if last is not None and making.is_of(last):
+            progress(Progress(0, 0, f"reused {last.directory}: neither the recipe nor any package has changed"))
+            return last.files(store)
+        with staging(store) as directory:
+            made = making.make(directory, created, progress)
+            if any(image.parts == made.parts for image in records(store) if image.name == name):
+                progress(Progress(0, 0, f"came out as {made.directory} again: no package of it has changed"))
+                return renew(store, made)  # else it would be built the next time too
+            return publish(directory, made)
+
+
+def check(name: str, store: Path, *, progress: Callable[[Progress], None]) -> ImageFiles:
+    """Build image `name` again, keep nothing of it, and return the stored one, which came out the same.
+
+    Raises Fault VT0550 when it did not, and says why; VT0502 when none is stored; VT0905 as `build` does.
+    """
+    with _making(name, progress) as making:
+        last = newest(store).get(name)
+        if last is None:
+            raise Fault("VT0502", f"the image {name} is not on this machine", help=f"vtorque image build {name}")
+        if not making.is_of(last):
+            built = last.provenance
+            other_recipe = built is None or built.recipe != making.made_from[0]
+            changed = "its recipe has" if other_recipe else "the archives' packages have"
+            raise Fault(
+                "VT0550",
+                f"{last.directory} cannot be built again: {changed} changed since",
+                help=f"vtorque image build {name} makes a new one",
+            )
+        with staging(store) as directory:
+            again = making.make(directory, last.created, progress)
+            found = differences(last, store / last.directory, again, directory)
+    if found:
+        raise Fault(
+            "VT0550",
+            f"{last.directory} came out as {again.directory} when it was built again",
+            help="build with the same versions of the tools; where they are the same, the recipe lets something in",
+            detail="\n".join(found),
+        )
+    return last.files(store)
+
+
+@contextlib.contextmanager
+def _making(name: str, progress: Callable[[Progress], None]) -> Iterator[_Making]:
+    """Check that image `name` can be built here, wait for its turn, and ask the archives what they hold."""
     recipe = RECIPES.get(name)
     if recipe is None:
         raise Fault("VT0905", f"there is no recipe for {name!r}", help=f"recipes: {', '.join(sorted(RECIPES))}")
     check_prerequisites()
-    script = SCRIPTS / recipe.script
     with _one_build(progress) as lock:
-        archive = archive_of_this_machine()
-        progress(Progress(0, 0, f"packages from {archive.debian} and {archive.security} ({archive.origin})"))
-        asked = (recipe.kernel, *recipe.packages)
-        text = [script.read_text("utf-8"), *asked]
-        made_from = {"recipe": digest("recipe", 2, text), "archive": archive_state(archive)}
-        last = newest(store).get(name)
-        if last is not None and {"recipe": last.recipe, "archive": last.archive} == made_from:
-            progress(Progress(0, 0, f"reused {last.directory}: neither the recipe nor any package has changed"))
-            return last.files(store)
-        with staging(store) as directory:
-            work = directory / "work"
-            work.mkdir()
-            (work / "debian.sources").write_text(archive.sources, encoding="utf-8")
-            (work / "apt.conf").write_text(archive.settings, encoding="utf-8")
-            command = [*PRIVATE_MOUNTS, "bash", str(script), str(directory), str(DEBS), *asked]
-            run_recipe(command, progress, keep_open=(lock,))
-            shutil.rmtree(work)
-            return publish(directory, describe(directory, name, created=created, **made_from))
+        source = archive_of_this_machine()
+        progress(Progress(0, 0, f"packages from {source.debian} and {source.security} ({source.origin})"))
+        text = [(SCRIPTS / recipe.script).read_text("utf-8"), *recipe.asked, source.sources]
+        yield _Making(name, recipe, source, (digest("recipe", 3, text), archive_state(source)), lock)
 
 
 def check_prerequisites() -> None:
@@ -192,7 +262,7 @@ def _found(need: str) -> bool:
 def _one_build(progress: Callable[[Progress], None]) -> Iterator[int]:
     """Wait until no other build runs; gives the lock's descriptor, which a recipe inherits and so outlives us."""
     DEBS.mkdir(mode=0o755, parents=True, exist_ok=True)
-    lock = os.open(DEBS, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    lock = os.open(DEBS / ".lock", os.O_CREAT | os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -3,16 +3,21 @@
 #
 #   debian-12.sh OUT DEBS KERNEL [PACKAGE...]       (as root)
 #
-# OUT      directory that receives root.qcow2, vmlinuz, initrd.img and packages.txt. Its directory work/ is scratch that
-#          the caller made and removes; in it stand
+# OUT      directory that receives root.qcow2, vmlinuz, initrd.img, packages.txt (each package with its version) and
+#          contents.txt (each file of the guest, with its digest, and the kernel's and the initrd's). Its directory
+#          work/ is scratch that the caller made and removes; in it stand
 #            debian.sources   apt sources (deb822) of bookworm, its updates and its security archive
 #            apt.conf         apt settings that reach them (proxy, certificates); they do not stay in the guest
+#          and the caller finds there
+#            uids, gids       the numbers that accounts, groups and files of the guest have, one a line
 # DEBS     directory of .deb files kept from build to build
 # KERNEL   linux-image-cloud-amd64, or linux-image-amd64, which has 9p; the guest can mount that and NFS then
 # PACKAGE  a Debian package that the guest has beside those below
 #
 # Standard output tells the progress: "step N/ALL TEXT" opens a step, "part N/ALL" is how far the step is.
 # Standard error is the log.
+#
+# The same packages and sources give the same bytes, with the same tools: nothing keeps the moment of the build.
 set -euo pipefail
 umask 022
 export LC_ALL=C PATH=/usr/sbin:/usr/bin:/sbin:/bin
@@ -93,6 +98,14 @@ install_packages() {
     bookworm "$root" "$work/debian.sources" </dev/null 2>&1 | count_packages
 }
 
+# What the build makes itself is dated as the newest file that came in a package.
+choose_date() {
+  date=$(find "$root" -xdev ! -newer "$work/started" -printf '%Ts\n' | sort -n | tail -n 1)
+}
+
+# date_files DIRECTORY
+date_files() { find "$1" -xdev -newer "$work/started" -exec touch --no-dereference --date="@$date" {} +; }
+
 # Runs inside mmdebstrap: take the kernel and busybox out of their packages; keep the .debs that are still current.
 unpack_kernel() {
   local archives=$1/var/cache/apt/archives unpacked=$2 image deb
@@ -165,6 +178,7 @@ $busybox umount /proc /sys
 exec $busybox switch_root /root /sbin/init
 INIT
   chmod 755 "$initrd/init"
+  date_files "$initrd"
   (cd "$initrd" && find . -print0 | sort -z | cpio --null --create --format=newc --owner=0:0 --reproducible --quiet) |
     zstd -q -19 >"$out/initrd.img"
 }
@@ -245,14 +259,44 @@ trim() {
   # Nobody has a password or may mount here: only newgrp keeps its setuid bit.
   find "$root" -xdev -type f -perm -4000 ! -name newgrp -exec chmod u-s {} +
   rm -rf "$root"/var/lib/apt/lists/* "$root"/var/cache/{apt,debconf,ldconfig}/* "$root"/var/log/{apt,*.log} \
-    "$root"/usr/share/zoneinfo/{right,posix} "$root"/etc/apt/apt.conf.d/99mmdebstrap "$root"/tmp/*
+    "$root"/usr/share/zoneinfo/{right,posix} "$root"/etc/apt/apt.conf.d/99mmdebstrap "$root"/tmp/* \
+    "$root"/etc/{passwd,group,shadow,gshadow,subuid,subgid}-
+  # The day on which each account had its password changed last.
+  sed -i "s/^\([^:]*:[^:]*\):[0-9]*:/\1:$((date / 86400)):/" "$root/etc/shadow"
   chroot "$root" dpkg-query --show >"$out/packages.txt"
+  date_files "$root"
+}
+
+# A digest of this gives the file system its UUID. So an image with another kernel or initrd has another disk too, and
+# with that another name in the store.
+describe() {
+  (
+    cd "$root"
+    find . -xdev -printf '%p %M %U:%G %Ts %l\n'
+    { find . -xdev -type f -exec sha256sum {} + && cd "$out" && sha256sum vmlinuz initrd.img; } |
+      sed 's/^\([0-9a-f]*\) [ *]\(.*\)/\2 \1/'
+  ) | sort >"$out/contents.txt"
+  { cut -d: -f3 "$root/etc/passwd" && find "$root" -xdev -printf '%U\n'; } | sort -nu >"$work/uids"
+  { cut -d: -f4 "$root/etc/passwd" && cut -d: -f3 "$root/etc/group" && find "$root" -xdev -printf '%G\n'; } |
+    sort -nu >"$work/gids"
 }
 
 make_disk() {
   begin 7 'file system'
-  mke2fs -q -t ext4 -L root -m 0 -O ^has_journal -E lazy_itable_init=1,assume_storage_prezeroed=1 \
-    -d "$root" "$work/root.raw" 1G >&2
+  local digest uuid hash_seed inodes field
+  digest=$(sha256sum <"$out/contents.txt")
+  uuid=${digest:0:8}-${digest:8:4}-${digest:12:4}-${digest:16:4}-${digest:20:12}
+  hash_seed=${digest:32:8}-${digest:40:4}-${digest:44:4}-${digest:48:4}-${digest:52:12}
+  export E2FSPROGS_FAKE_TIME=$date
+  mke2fs -q -t ext4 -L root -m 0 -O ^has_journal -U "$uuid" \
+    -E "hash_seed=$hash_seed,lazy_itable_init=1,assume_storage_prezeroed=1" -d "$root" "$work/root.raw" 1G >&2
+  # mke2fs keeps when each file was made here and read last. It uses inodes from the first on, without a gap.
+  inodes=$(dumpe2fs -h "$work/root.raw" 2>/dev/null | awk '/^Inode count:/ {n = $3} /^Free inodes:/ {print n - $3}')
+  for field in ctime atime; do
+    seq -f "set_inode_field <%.0f> $field @$date" "$inodes"
+    seq -f "set_inode_field <%.0f> ${field}_extra 0" "$inodes"
+  done >"$work/dates"
+  debugfs -w -f "$work/dates" "$work/root.raw" >/dev/null
   begin 8 'disk image'
   qemu-img convert -f raw -O qcow2 "$work/root.raw" "$out/root.qcow2"
 }
@@ -261,11 +305,14 @@ if [ "$1" = --unpack ]; then
   unpack_kernel "$4" "$5"
   exit
 fi
+touch "$work/started"
 install_packages
+choose_date
 install_kernel
 make_initrd
 configure_system
 configure_ssh
 configure_cloud_init
 trim
+describe
 make_disk
