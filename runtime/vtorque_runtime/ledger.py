@@ -1,4 +1,4 @@
-"""The node's ledger: which cores, memory, huge pages and devices each of its jobs holds, so that no two share any.
+"""The node's ledger: which cores, memory, huge pages, devices and disk space its jobs hold, so that no two share any.
 
     BASE/jobs/JOB/claim.json      the Claim of one job, made once, whole or not at all, under the registry's lock
 
@@ -17,9 +17,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vtorque_runtime import host, salvage, sysfs, threads
+from vtorque_runtime import disks, host, salvage, sysfs, threads
 from vtorque_runtime.cpulist import list_text
 from vtorque_runtime.files import write_private
+from vtorque_runtime.images import bases
 from vtorque_runtime.recheck import recheck
 from vtorque_runtime.spool import EndedError, Registry, Spool, alive
 from vtorque_runtime.steps import DomainUndo
@@ -54,7 +55,7 @@ def settle(reserved: "Reserved", plan: Callable[[NodeContext], NodePlan]) -> Nod
     """Plan around what the node's other jobs hold until the plan's claim is granted; return the plan that holds it.
 
     Each time `plan` is given the context as it is now, which stays in `reserved`, and its answer is rechecked. Raises
-    what `plan` raises, and Fault VT0912, VT0914, VT0916.
+    what `plan` raises, and Fault VT0912, VT0914, VT0916, VT0966.
     """
     conflict = ""
     for _ in range(ATTEMPTS):
@@ -122,21 +123,31 @@ def merged(claims: Iterable[Claim]) -> Claim:
         tuple(sorted({cpu for one in claims for cpu in one.cpus})),
         tuple(CellMemory(cell, size, count) for (cell, size), count in sorted(pages.items())),
         tuple(sorted({name for one in claims for name in one.devices})),
+        sum(one.disk_bytes for one in claims),
     )
 
 
 def claim(registry: Registry, spool: Spool, wanted: Claim, cells: Sequence[Cell]) -> None:
     """Let the job hold `wanted`, of what `cells` have in all, until its spool is removed.
 
-    Raises ConflictError when others hold any of it now, EndedError when the job is no longer registered.
+    Raises ConflictError when others hold any of it now, EndedError when the job is no longer registered, Fault VT0966
+    when its disks may come to more than there is room for.
     """
     with registry.locked():
         others = {job_id: own for job_id, own in claims_of(registry).items() if job_id != spool.path.name}
         if conflict := [*_shared(wanted, others, cells), *_too_much(wanted, others, cells)]:
             raise ConflictError("\n".join(conflict))
+        _check_disk(registry, wanted, others)
         if not spool.registration.exists():
             raise EndedError(spool.path.name)
         write_private(spool.claim, canonical_json(Entry(VERSION, wanted)))
+
+
+def _check_disk(registry: Registry, wanted: Claim, others: Mapping[str, Claim]) -> None:
+    spare = bases.make_room(registry, others, wanted.disk_bytes)
+    if wanted.disk_bytes > spare:
+        fix = "ask for smaller disks (`root_disk.size`, `disks`)"
+        raise disks.no_room("the job's disks", wanted.disk_bytes, spare, registry.jobs, fix)
 
 
 def held(registry: Registry) -> list[str]:
@@ -226,4 +237,5 @@ def _words(what: Claim) -> str:
         )
         parts.append(f"{size} in cell {own.cell}")
     parts += [f"the device {name}" for name in what.devices]
+    parts += [f"{what.disk_bytes // 2**20} MiB of the spool's disk"] if what.disk_bytes else []
     return ", ".join(parts) or "nothing"

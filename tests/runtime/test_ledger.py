@@ -285,9 +285,9 @@ def test_a_dead_job_keeps_its_cores_until_it_is_reaped(tmp_path: Path) -> None:
     assert settle(late, on_free_cores).claim.cpus == (3, 4, 19, 20)
     (dead, living) = ledger.held(registry)
     assert dead.startswith(
-        "job local-00000007 holds the CPUs 1-2,17-18, 1280 MiB in cell 0; it is dead: vtorque-runtime"
+        "job local-00000007 holds the CPUs 1-2,17-18, 1280 MiB in cell 0, 1153 MiB of the spool's disk; it is dead: "
     )
-    assert living == "job local-00000008 holds the CPUs 3-4,19-20, 1280 MiB in cell 0"
+    assert living.startswith("job local-00000008 holds the CPUs 3-4,19-20, 1280 MiB in cell 0, 1153 MiB of ")
     assert reap(registry, FileHypervisor)[1] == []
     assert settle(job(tmp_path, 9), on_free_cores).claim.cpus == (1, 2, 17, 18)
 

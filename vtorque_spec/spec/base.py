@@ -154,11 +154,11 @@ JobName = Annotated[
 PackageName = Annotated[
     str,
     Form(
-        r"[a-z0-9][a-z0-9+.-]{0,125}[a-z0-9+]",
-        "the name of a Debian package: small letters, digits, + . and -, without a version",
+        r"[A-Za-z0-9]([A-Za-z0-9+._-]{0,125}[A-Za-z0-9+_])?",
+        "the name of a package: letters, digits, + . _ and -, without a version",
     ),
 ]
-"""https://www.debian.org/doc/debian-policy/ch-controlfields.html#source
+"""Of Debian's or Red Hat's: https://docs.fedoraproject.org/en-US/packaging-guidelines/Naming/
 
 Not one that ends in -, which to apt is a package to remove.
 """
