@@ -23,9 +23,6 @@ OLD, NEW = bytes(range(32)), bytes(range(32, 64))
 NAME, OTHER, ADDRESS = "vn1-0", "vn2-0", "10.177.0.2"
 JOB = JobKeys((OLD,), "head", "12", "1700000000", 1000, "sha256:0")
 
-# On a laptop without it alone: `scripts/setup test` installs it, and with CI=true a skip fails (conftest.py).
-pytestmark = pytest.mark.skipif(not SSHD.exists(), reason="openssh-server is not installed")
-
 
 def me() -> Login:
     entry = pwd.getpwuid(os.geteuid())

@@ -243,6 +243,7 @@ def test_a_requeued_job_is_another_start(world: World) -> None:
     job = world.submit("vcpus: 1\nmemory: 768MiB\nrun: hostname\n")
     world.until(job, "the first start is prepared", lambda: "staging" in world.said("err"), 60)
     first = start_of(job)
+    assert first is not None
     world.slurm.command("scontrol", "requeue", job)
     world.slurm.until("the first start is gone", lambda: left_behind() == [], 60)
     world.slurm.until("the second start is there", lambda: start_of(job) not in (None, first), 60)
