@@ -20,7 +20,7 @@ from tests.support.libvirtd import Libvirtd
 from tests.support.slurm import Slurm
 from tests.support.slurm_conf import Cluster
 from tests.test_run import PYTHONPATH, Count
-from tests.test_run_mpi import PROGRAM
+from tests.test_run_several import PROGRAM
 
 pytestmark = [pytest.mark.boot, pytest.mark.libvirt, pytest.mark.slurm, pytest.mark.root]
 StartSlurm = Callable[[Cluster], Slurm]
@@ -257,10 +257,10 @@ def test_the_walltime_ends(world: World, count_boots: Count) -> None:
     count_boots()
     job = world.submit(
         """\
-        batch: {walltime: "00:03:00"}
+        batch: {walltime: "00:02:00"}
         vcpus: 1
         memory: 768MiB
-        timeouts: {boot: 110s, grace: 60s}
+        timeouts: {boot: 80s, grace: 35s}
         hooks: {epilogue: {inline: "echo the epilogue hook"}}
         run: |
           trap 'echo told to stop; exit 0' TERM

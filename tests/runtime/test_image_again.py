@@ -123,7 +123,6 @@ def test_the_command_says_what_came_out(toy: Toy, monkeypatch: pytest.MonkeyPatc
         assert done.output.endswith(f"toy sha256:{store.records(toy.store)[0].disk.sha256}{told}")
 
 
-@pytest.mark.alone
 @pytest.mark.root
 def test_debian_comes_out_the_same_when_it_is_built_again() -> None:
     """That of the boots, which CI has built before the tests: from the archives as they are now, if they have moved."""
