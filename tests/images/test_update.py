@@ -72,6 +72,8 @@ def test_a_member_of_a_member_changes_alone(run: Run, made: Callable[..., Path],
     [
         (("rocky-8",), "error[VT0526]: the catalogue has no image `rocky-8`"),
         (("rocky-9",), "say the new disk's FILE"),
+        (("rocky-9", "--revision", "2"), "a revision is a disk of its own: say the new disk's FILE too"),
+        (("rocky-9:1", "--set", "revision=2"), "a revision is a disk of its own: say the new disk's FILE too"),
         (("rocky-9", "--set", "state=deprecated"), "has no last day"),
         (("rocky-9", "--set", "colour=red"), "write MEMBER=VALUE"),
         (("rocky-9", "--set", "guest=osv"), "write MEMBER=VALUE"),

@@ -48,6 +48,8 @@ def command(
     if file is None:
         if kernel or initrd or disk_format or not told:
             raise click.UsageError("say the new disk's FILE, or what to change: --description, --set")
+        if "revision" in told:
+            raise click.UsageError("a revision is a disk of its own: say the new disk's FILE too")
         with held(root) as catalogue:
             _alter(catalogue, _entry(catalogue, name), told)
         return
