@@ -1,10 +1,15 @@
 """`vtorque image list`, `show` and `verify`."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
+
+import pytest
 
 from tests.images.helpers import Run
 from vtorque_runtime.images import store
+from vtorque_spec.cli.images import Known, chosen
+from vtorque_spec.fault import Fault
 
 
 def test_list_shows_the_catalogue_and_the_store(run: Run, two_revisions: None, images: Path, site: Path) -> None:
@@ -36,7 +41,16 @@ def test_an_image_is_named_as_jobs_pin_it(run: Run, two_revisions: None) -> None
     for word in (f"rocky-9@sha256:{old['sha256']}", f"rocky-9:1@sha256:{old['sha256']}"):
         assert [one["called"] for one in json.loads(run("show", word, "--format", "json").output)] == ["rocky-9:1"]
     assert "error[VT0526]" in run("show", f"rocky-9:1@sha256:{new['sha256']}").output
+    assert "did you mean rocky-9:2, rocky-9:1?" in run("show", f"rocky-9@{'0' * 64}").output
     assert "error[VT0526]" in run("show", "rocky-9@").output
+
+
+def test_digits_that_two_images_have_say_neither(two_revisions: None, images: Path) -> None:
+    records = [replace(one, disk=replace(one.disk, sha256=f"ab{i}")) for i, one in enumerate(store.records(images))]
+    known = [Known(None, record) for record in records]
+    assert chosen("rocky-9@ab1", known) == (known[1],)
+    with pytest.raises(Fault, match=r"VT0526: `rocky-9@ab` says no one image: rocky-9@ab0, rocky-9@ab1"):
+        chosen("rocky-9@ab", known)
 
 
 def test_a_store_that_others_may_write_to_is_not_to_be_removed(run: Run, two_revisions: None, images: Path) -> None:
