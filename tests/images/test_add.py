@@ -217,6 +217,7 @@ def test_a_full_disk_is_told_before_it_is_full(
     monkeypatch.setattr(adding, "_RESERVE_BYTES", 2**60)
     result = run("add", "rocky-9", made("rocky"), "--cmdline", CMDLINE)
     assert "error[VT0520]: no room for" in result.output
+    assert f"it needs 1 MiB, {images} has 0 MiB to give" in result.output
     assert stored(images) == []
 
 

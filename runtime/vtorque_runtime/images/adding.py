@@ -23,12 +23,13 @@ from vtorque_runtime.images.store import (
     staging,
 )
 from vtorque_spec.fault import Fault
+from vtorque_spec.plan import MIB
 from vtorque_spec.plan.storage import FILES_BYTES
 
-_CHUNK_BYTES = 4 * 2**20
-_RESERVE_BYTES = 256 * 2**20
+_CHUNK_BYTES = 4 * MIB
+_RESERVE_BYTES = 256 * MIB
 """What stays free where the store lies."""
-_BOOT_LIMIT_BYTES = FILES_BYTES - 16 * 2**20
+_BOOT_LIMIT_BYTES = FILES_BYTES - 16 * MIB
 """Of a kernel and its initrd: a VM's seed and console need the rest."""
 
 
@@ -168,9 +169,8 @@ def _check_sizes(kernel: Path, initrd: Path | None) -> None:
                 size_bytes += os.fstat(file.fileno()).st_size
     if size_bytes > _BOOT_LIMIT_BYTES:
         hint = "make an initrd with what a virtual machine needs alone, as dracut --hostonly does in one"
-        message = (
-            f"{kernel} and its initrd have {size_bytes >> 20} MiB, more than the {_BOOT_LIMIT_BYTES >> 20} of a VM"
-        )
+        have, most = -(-size_bytes // MIB), _BOOT_LIMIT_BYTES // MIB
+        message = f"{kernel} and its initrd have {have} MiB, more than the {most} of a VM"
         raise Fault("VT0522", message, help=hint)
 
 
@@ -209,7 +209,8 @@ def _check_room(source: Path, need_bytes: int, directory: Path) -> None:
     found = os.statvfs(directory)
     free = max(0, found.f_bavail * found.f_frsize - _RESERVE_BYTES)
     if need_bytes > free:
-        message = f"no room for {source}: it needs {need_bytes >> 20} MiB, {directory.parent} {free >> 20} MiB to give"
+        need, spare = -(-need_bytes // MIB), free // MIB
+        message = f"no room for {source}: it needs {need} MiB, {directory.parent} has {spare} MiB to give"
         raise _fault(message, "remove images that nobody needs: vtorque image list, vtorque image remove")
 
 
