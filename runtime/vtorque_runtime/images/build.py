@@ -102,6 +102,14 @@ class _Making:
         built = image.provenance
         return built is not None and (built.recipe, built.archive) == self.made_from
 
+    def differs_from(self, image: ImageRecord) -> str:
+        """Say why a stored image was not made from the same."""
+        built = image.provenance
+        if built is None:
+            return "it was added, or built by an earlier version of this program, and its record names no recipe"
+        changed = "its recipe has" if built.recipe != self.made_from[0] else "the archives' packages have"
+        return f"{changed} changed since"
+
     def make(self, directory: Path, created: int, progress: Callable[[Progress], None]) -> ImageRecord:
         """Run the recipe in an empty directory; the image's files are there then, and nothing else."""
         script = SCRIPTS / self.recipe.script
@@ -146,12 +154,9 @@ def check(name: str, store: Path, *, progress: Callable[[Progress], None]) -> Im
         if last is None:
             raise Fault("VT0502", f"the image {name} is not on this machine", help=f"vtorque image build {name}")
         if not making.is_of(last):
-            built = last.provenance
-            other_recipe = built is None or built.recipe != making.made_from[0]
-            changed = "its recipe has" if other_recipe else "the archives' packages have"
             raise Fault(
                 "VT0550",
-                f"{last.directory} cannot be built again: {changed} changed since",
+                f"{last.directory} cannot be built again: {making.differs_from(last)}",
                 help=f"vtorque image build {name} makes a new one",
             )
         with staging(store) as directory:

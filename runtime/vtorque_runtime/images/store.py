@@ -153,7 +153,7 @@ def changed(path: Path, sha256: str, found: str) -> Fault:
     if (path.parent / _RECORD).exists():
         hint = f"remove {path.parent} and build or add the image again"
     detail = f"recorded sha256:{sha256}\nfound    sha256:{found}"
-    return Fault("VT0503", f"{path} has changed since the image was built", help=hint, detail=detail)
+    return Fault("VT0503", f"{path} has changed since its digest was recorded", help=hint, detail=detail)
 
 
 @contextlib.contextmanager
