@@ -15,7 +15,7 @@ from vtorque_runtime.images import adding, store
 from vtorque_runtime.images.adding import Source
 from vtorque_runtime.images.inspect import GuestKind, Inspected
 from vtorque_runtime.images.provenance import Provenance
-from vtorque_spec.cli import group
+from vtorque_spec.cli import group, progress
 from vtorque_spec.cli.progress import file_bars
 from vtorque_spec.diagnostics import Report
 from vtorque_spec.fault import Fault
@@ -209,6 +209,20 @@ def test_bars_are_for_terminals(
         show("disk.qcow2", 5_000_000, 10_000_000)
     assert "disk.qcow2" in terminal.getvalue()
     assert "5.0/10.0 MB" in terminal.getvalue()
+
+
+def test_a_large_file_is_told_of_where_there_is_no_bar(
+    run: Run, made: Callable[..., Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with file_bars() as show:
+        for done in (4 * 2**20, 8 * 2**20):
+            show("large.raw", done, 9 * 2**40)
+            show("small.raw", done, 8 * 2**20)
+    assert capsys.readouterr().err == "vtorque: reads large.raw, 9216 GiB: a second or so for each\n"
+    monkeypatch.setattr(progress, "LARGE_BYTES", 2**16)
+    lines = run("add", "rocky-9", made("rocky"), "--cmdline", CMDLINE).output.splitlines()
+    words = [line.removeprefix("vtorque: reads ") for line in lines[:2]]
+    assert words == [f"{what}disk.qcow2, 1 GiB: a second or so for each" for what in ("", "accounts in ")]
 
 
 def test_a_full_disk_is_told_before_it_is_full(

@@ -103,6 +103,8 @@ def staged(store: Path, source: Source, *, created: int, progress: Progress) -> 
         kernel, initrd = take(source.kernel, "vmlinuz"), take(source.initrd, "initrd.img")
         own = [directory / part.file if part else None for part in (kernel, initrd)]  # nobody else can change these
         found, guest = examine(Source(source.name, directory / disk.file, is_format, *own))
+        if guest == "linux" and is_format == "qcow2":  # whose data is written out for that
+            progress(f"accounts in {source.disk.name}", 0, (directory / disk.file).stat().st_size)
         record = ImageRecord(
             version=VERSION,
             name=source.name,
