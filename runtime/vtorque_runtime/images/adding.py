@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from vtorque_runtime.images.accounts import Accounts, read_accounts
+from vtorque_runtime.images.again import check_boots
 from vtorque_runtime.images.inspect import Format, GuestKind, Inspected, inspect, kernel_kind, open_file
 from vtorque_runtime.images.sparse import data_runs
 from vtorque_runtime.images.store import (
@@ -67,23 +68,14 @@ class Staged:
             if there is None:
                 publish(self.directory, self.record)
                 return True
-            if there.files(store) == self.record.files(store) and _digests(there) == _digests(self.record):
-                return False  # maybe one that was built, whose record tells more
-        raise Fault(
-            "VT0521",
-            f"the store has the disk of `{self.record.name}` already, with another kernel, initrd or format",
-            help=f"take the files of {store / there.directory}, or give the image another name",
-        )
+            check_boots(store, there, self.record)
+        return False  # maybe one that was built, whose record tells more
 
     def withdraw(self) -> None:
         """Take back what `publish` did."""
         store = self.directory.parent
         with changing(store), contextlib.suppress(FileNotFoundError):
             remove(store, self.record)
-
-
-def _digests(record: ImageRecord) -> list[str]:
-    return [part.sha256 for part in (record.disk, record.kernel, record.initrd) if part]
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from vtorque_runtime.images.again import differences
+from vtorque_runtime.images.again import check_boots, differences
 from vtorque_runtime.images.archive import APT_HELPER, KEYRING, Archive, archive_of_this_machine, archive_state
 from vtorque_runtime.images.provenance import Provenance, read_ids, versions
 from vtorque_runtime.images.store import ImageRecord, describe, newest, publish, records, renew, staging
@@ -129,7 +129,8 @@ def build(name: str, store: Path, *, created: int, progress: Callable[[Progress]
     """Build image `name` into `store` and return it; the newest one is returned when it would come out the same.
 
     The same means: the same recipe, and archives that hold the same packages. `created` is the time now, in
-    seconds since 1970. Raises Fault VT0905 when this machine lacks something or the recipe fails.
+    seconds since 1970. Raises Fault VT0905 when this machine lacks something or the recipe fails, and VT0521 where the
+    store has the disk with another kernel or initrd.
     """
     with _making(name, progress) as making:
         last = newest(store).get(name)
@@ -138,9 +139,11 @@ def build(name: str, store: Path, *, created: int, progress: Callable[[Progress]
             return last.files(store)
         with staging(store) as directory:
             made = making.make(directory, created, progress)
-            if any(image.parts == made.parts for image in records(store) if image.name == name):
+            there = next((image for image in records(store) if image.directory == made.directory), None)
+            if there is not None:
+                check_boots(store, there, made)
                 progress(Progress(0, 0, f"came out as {made.directory} again: no package of it has changed"))
-                return renew(store, made)  # else it would be built the next time too
+                return renew(directory, made)  # else it would be built the next time too
             return publish(directory, made)
 
 
