@@ -3,24 +3,17 @@
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
-from tests.images.helpers import Run
+from tests.images.helpers import Run, job_gets
 from tests.runtime.toy_recipe import SAME, Toy
-from tests.spec.helpers import CONTEXT, MINIMAL, checked
-from tests.spec.helpers import site as built_in_site
 from vtorque_runtime.images import build as builder
 from vtorque_runtime.images import store
 from vtorque_spec.canonical import canonical_json
 from vtorque_spec.cli import group
-from vtorque_spec.driver import machine_part
-from vtorque_spec.node import plan_job, plan_of, read_answer
-from vtorque_spec.placement.nodes import node_of_class
-from vtorque_spec.placement.preview import preview_context
 from vtorque_spec.site import builtin
 
 FILES = {"disk": "root.qcow2", "kernel": "vmlinuz", "initrd": "initrd.img", "packages": "packages.txt"}
@@ -72,15 +65,7 @@ def build(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call
     return call
 
 
-def job_gets() -> str:
-    """Return the digest of the disk that a job with the image debian-12 would start from."""
-    found, site = checked(MINIMAL), built_in_site()
-    context = preview_context(found.job, "generic", node_of_class(site, "generic"))
-    here = replace(context, images=store.installed(store.SYSTEM_STORE))
-    return plan_of(read_answer(plan_job(machine_part(found), site, CONTEXT, here))).image.sha256
-
-
-def test_an_image_of_the_first_version_is_used(run: Run, old: str, images: Path) -> None:
+def test_an_image_of_the_first_version_is_used(run: Run, old: str, images: Path, site: Path) -> None:
     lines = {line.split()[0]: line.split()[1:3] for line in run("list").output.splitlines()}
     assert lines["debian-12"] == ["current", "yes"]
     (shown,) = json.loads(run("show", "debian-12", "--format", "json").output)
@@ -88,17 +73,19 @@ def test_an_image_of_the_first_version_is_used(run: Run, old: str, images: Path)
     assert f"  here             {images}/debian-12@{old[:16]}" in run("show", "debian-12").output
     verified = run("verify", "debian-12")
     assert (verified.exit_code, verified.output) == (0, f"debian-12: sha256:{old}\n")
-    assert job_gets() == old
+    assert job_gets("debian-12", site).sha256 == old
     assert len(store.recorded(store.installed(images)[0])) == 3, "what root reads before a guest starts"
 
 
-def test_a_build_makes_a_new_one_beside_it(run: Run, old: str, build: Callable[[str], Result], images: Path) -> None:
+def test_a_build_makes_a_new_one_beside_it(
+    run: Run, old: str, build: Callable[[str], Result], images: Path, site: Path
+) -> None:
     done = build(SAME)
     assert done.exit_code == 0, done.output
     new = store.newest(images)["debian-12"].disk.sha256
     assert done.output.endswith(f"debian-12 sha256:{new}\n")
     assert new != old
-    assert job_gets() == new
+    assert job_gets("debian-12", site).sha256 == new
     assert [one["sha256"] for one in json.loads(run("list", "--format", "json").output)][:2] == [new, old]
     assert "reused" in build(SAME).output
 
