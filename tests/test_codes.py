@@ -121,6 +121,12 @@ def test_a_fault_has_a_code(source: Path) -> None:
     assert set(re.findall(r'"(VT[0-9]{4})"', source.read_text(encoding="utf-8"))) <= {code.id for code in Code}
 
 
+def test_every_code_is_used() -> None:
+    texts = "".join(path.read_text(encoding="utf-8") for path in SOURCES if path.name != "codes.py")
+    used = set(re.findall(r'"(VT[0-9]{4})"|\bCode\.([A-Z0-9_]+)', texts))
+    assert [code.id for code in Code if not {(code.id, ""), ("", code.name)} & used] == []
+
+
 @pytest.mark.parametrize("name", [name for name in CASES if name.startswith("VT")])
 def test_a_case_has_the_code_of_its_name_alone(name: str) -> None:
     found = expected(INVALID / name.replace(".vjob.yaml", ".expected.json"))

@@ -1,11 +1,18 @@
 """What tests of `vtorque image` share."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from click.testing import Result
 
+from tests.spec.helpers import CONTEXT, MINIMAL, checked, site
 from vtorque_runtime.images import store
+from vtorque_spec.driver import machine_part
+from vtorque_spec.node import Answer, plan_job, plan_of, read_answer
+from vtorque_spec.placement.nodes import node_of_class
+from vtorque_spec.placement.preview import preview_context
+from vtorque_spec.plan import ImageFiles
 
 CMDLINE = "console=ttyS0 root=LABEL=root rw"
 
@@ -28,3 +35,18 @@ def add(run: Run, name: str, disk: Path, *more: str) -> str:
     result = run("add", name, disk, "--cmdline", CMDLINE, "--revision", "1", *more)
     assert result.exit_code == 0, result.output
     return store.newest(store.SYSTEM_STORE)[name].disk.sha256
+
+
+def planned(image: str, directory: Path) -> Answer:
+    """Plan a job that names the image for a node with this store; `directory` is the site's."""
+    at = site(directory)
+    found = checked(MINIMAL.replace("debian-12", image), at=at)
+    name = found.choice.node_class
+    context = preview_context(found.job, name, node_of_class(at, name))
+    here = replace(context, images=store.installed(store.SYSTEM_STORE))
+    return read_answer(plan_job(machine_part(found), at, CONTEXT, here))
+
+
+def job_gets(image: str, directory: Path) -> ImageFiles:
+    """Return what that job's guests start from."""
+    return plan_of(planned(image, directory)).image

@@ -15,7 +15,7 @@ from vtorque_runtime.images import adding, store
 from vtorque_runtime.images.adding import Source
 from vtorque_runtime.images.inspect import GuestKind, Inspected
 from vtorque_runtime.images.provenance import Provenance
-from vtorque_spec.cli import group
+from vtorque_spec.cli import group, progress
 from vtorque_spec.cli.progress import file_bars
 from vtorque_spec.diagnostics import Report
 from vtorque_spec.fault import Fault
@@ -211,12 +211,27 @@ def test_bars_are_for_terminals(
     assert "5.0/10.0 MB" in terminal.getvalue()
 
 
+def test_a_large_file_is_told_of_where_there_is_no_bar(
+    run: Run, made: Callable[..., Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with file_bars() as show:
+        for done in (4 * 2**20, 8 * 2**20):
+            show("large.raw", done, 9 * 2**40)
+            show("small.raw", done, 8 * 2**20)
+    assert capsys.readouterr().err == "vtorque: reads large.raw, 9216 GiB: a second or so for each\n"
+    monkeypatch.setattr(progress, "LARGE_BYTES", 2**16)
+    lines = run("add", "rocky-9", made("rocky"), "--cmdline", CMDLINE).output.splitlines()
+    words = [line.removeprefix("vtorque: reads ") for line in lines[:2]]
+    assert words == [f"{what}disk.qcow2, 1 GiB: a second or so for each" for what in ("", "accounts in ")]
+
+
 def test_a_full_disk_is_told_before_it_is_full(
     run: Run, made: Callable[..., Path], images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(adding, "_RESERVE_BYTES", 2**60)
     result = run("add", "rocky-9", made("rocky"), "--cmdline", CMDLINE)
     assert "error[VT0520]: no room for" in result.output
+    assert f"it needs 1 MiB, {images} has 0 MiB to give" in result.output
     assert stored(images) == []
 
 

@@ -172,7 +172,7 @@ def test_an_initrd_that_would_fill_the_memory_of_root(linux: Source, images: Pat
     assert linux.initrd is not None
     os.truncate(linux.initrd, 2**40)
     with (
-        pytest.raises(Fault, match=r"VT0522: .*vmlinuz and its initrd have 1048576 MiB"),
+        pytest.raises(Fault, match=r"VT0522: .*vmlinuz and its initrd have 1048577 MiB"),
         adding.staged(images, linux, created=1, progress=lambda *_: None),
     ):
         pytest.fail("it was taken")

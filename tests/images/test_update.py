@@ -57,6 +57,14 @@ def test_without_a_file_the_entry_alone_changes(run: Run, made: Callable[..., Pa
     assert stored(images) == ["rocky-9"]
 
 
+def test_the_entry_may_be_said_by_its_digest(run: Run, two_revisions: None, images: Path, site: Path) -> None:
+    old = next(one.disk.sha256 for one in store.records(images) if one != store.newest(images)["rocky-9"])
+    assert run("update", f"rocky-9@{old[:12]}", "--set", "state=withdrawn").exit_code == 0
+    withdrawn = [path.name for path in (site / "images").glob("*.yaml") if "withdrawn" in path.read_text()]
+    assert len(withdrawn) == 1
+    assert old in (site / "images" / withdrawn[0]).read_text()
+
+
 def test_a_member_of_a_member_changes_alone(run: Run, made: Callable[..., Path], site: Path) -> None:
     assert run("add", "solver", made("solver", osv=True), "--revision", "1", "--set", "osv.rootfs=zfs").exit_code == 0
     assert run("update", "solver", "--set", "osv.config_sets=[a, b]").exit_code == 0
@@ -72,6 +80,8 @@ def test_a_member_of_a_member_changes_alone(run: Run, made: Callable[..., Path],
     [
         (("rocky-8",), "error[VT0526]: the catalogue has no image `rocky-8`"),
         (("rocky-9",), "say the new disk's FILE"),
+        (("rocky-9", "--revision", "2"), "a revision is a disk of its own: say the new disk's FILE too"),
+        (("rocky-9:1", "--set", "revision=2"), "a revision is a disk of its own: say the new disk's FILE too"),
         (("rocky-9", "--set", "state=deprecated"), "has no last day"),
         (("rocky-9", "--set", "colour=red"), "write MEMBER=VALUE"),
         (("rocky-9", "--set", "guest=osv"), "write MEMBER=VALUE"),

@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 from tests.runtime.toy_recipe import SAME, Toy
 from vtorque_runtime.images import archive, build, provenance, store
+from vtorque_spec.canonical import canonical_json
 from vtorque_spec.cli import group
 from vtorque_spec.fault import Fault
 
@@ -79,6 +80,17 @@ def test_another_recipe_or_other_packages_are_another_image(toy: Toy) -> None:
     assert refused(toy).message.endswith("cannot be built again: the archives' packages have changed since")
     toy.script(SAME + "# changed\n")
     assert refused(toy).message.endswith("cannot be built again: its recipe has changed since")
+    assert toy.said == ["packages"]
+
+
+def test_an_image_that_was_added_has_no_recipe_to_be_built_by(toy: Toy) -> None:
+    toy.script(SAME)
+    home = Path(toy.build(1).disk).parent
+    record = json.loads((home / "image.json").read_text())
+    (home / "image.json").chmod(0o644)
+    (home / "image.json").write_text(canonical_json({**record, "provenance": None}))
+    found = refused(toy)
+    assert found.message.startswith(f"{home.name} cannot be built again: it was added, or built by an earlier version")
     assert toy.said == ["packages"]
 
 

@@ -74,7 +74,7 @@ def test_a_file_that_was_changed_is_found_whatever_its_mtime_says(file: Path, ch
     change(file)
     os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert file.stat().st_mtime_ns == before.st_mtime_ns
-    with pytest.raises(Fault, match=r"VT0503: .*kernel has changed since the image was built") as raised:
+    with pytest.raises(Fault, match=r"VT0503: .*kernel has changed since its digest was recorded") as raised:
         reads(file)
     assert sha256(OLD) in (raised.value.detail or "")
 

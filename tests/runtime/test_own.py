@@ -33,9 +33,13 @@ def image(directory: Path) -> WantedImage:
     return WantedImage("mine", OwnImage(*map(str, files)), 64 * 2**20)
 
 
+def quiet(_name: str, _done: int, _size: int) -> None:
+    """Nobody waits for it."""
+
+
 def test_what_is_found_is_what_is_there(tmp_path: Path) -> None:
     wanted = image(tmp_path)
-    found = own_files(wanted, tmp_path)
+    found = own_files(wanted, tmp_path, quiet)
     assert found.sha256 == hashlib.sha256(Path(wanted.files.disk).read_bytes()).hexdigest()
     assert (found.disk, found.disk_format, found.own) == (wanted.files.disk, "qcow2", True)
 
@@ -43,9 +47,11 @@ def test_what_is_found_is_what_is_there(tmp_path: Path) -> None:
 def test_a_disk_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(opened, "_SETTLED_NS", -(10**12))
     wanted = image(tmp_path)
-    first = own_files(wanted, tmp_path)
+    size, told = Path(wanted.files.disk).stat().st_size, list[tuple[str, int, int]]()
+    first = own_files(wanted, tmp_path, lambda *said: told.append(said))
+    assert told == [("d.qcow2", 0, size)]
     monkeypatch.setattr(opened.OpenFiles, "_digest", lambda *_: pytest.fail("it was read again"))
-    assert own_files(wanted, tmp_path) == first
+    assert own_files(wanted, tmp_path, quiet) == first
 
 
 def others_may_write(wanted: WantedImage) -> None:
@@ -92,14 +98,14 @@ def test_a_bad_file_is_refused(tmp_path: Path, change: Callable[[WantedImage], N
     wanted = image(tmp_path)
     change(wanted)
     with pytest.raises(Fault) as fault:
-        own_files(wanted, tmp_path)
+        own_files(wanted, tmp_path, quiet)
     assert fault.value.code == code
     assert fault.value.help
 
 
 def test_a_root_disk_is_no_smaller(tmp_path: Path) -> None:
     with pytest.raises(Fault, match="VT0505"):
-        own_files(replace(image(tmp_path), root_disk_bytes=63 * 2**20), tmp_path)
+        own_files(replace(image(tmp_path), root_disk_bytes=63 * 2**20), tmp_path, quiet)
 
 
 @pytest.mark.parametrize(

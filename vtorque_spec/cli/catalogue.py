@@ -34,6 +34,11 @@ class Catalogue:
     entries: tuple[Entry, ...]
     min_uid: int
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of all images, in their order."""
+        return tuple(sorted({image.name for image, _ in self.entries}))
+
     def of_name(self, name: str) -> tuple[CatalogueImage, ...]:
         """Return the entries of a name, first the one that jobs without a pin get."""
         return by_name(image for image, _ in self.entries).get(name, ())

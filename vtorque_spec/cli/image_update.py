@@ -1,6 +1,5 @@
 """`vtorque image update NAME [FILE]`."""
 
-import re
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +19,7 @@ _NOT_INHERITED = ("path", "recipe", "provenance", "state", "deprecated_until", "
 
 
 @click.command()
-@click.argument("name", metavar="NAME[:REVISION]")
+@click.argument("name", metavar="NAME[:REVISION|@DIGEST]")
 @click.argument("file", required=False, type=FILE)
 @file_options
 @SITE_OPTION
@@ -28,7 +27,7 @@ def command(
     name: str, file: Path | None, kernel: Path | None, initrd: Path | None, disk_format: str | None,
     revision: str | None, description: str | None, cmdline: str | None, settings: tuple[str, ...], site: Path | None,
 ) -> None:  # fmt: skip
-    """Add the disk FILE as a new revision of an image; without FILE change what the catalogue says of NAME[:REVISION].
+    """Add the disk FILE as a new revision of an image; without FILE change what the catalogue says of one.
 
     The revisions that are there stay, and so do the jobs that run on them. The new entry is the old one with what is
     told here; a kernel and an initrd are needed as for `image add`.
@@ -48,6 +47,8 @@ def command(
     if file is None:
         if kernel or initrd or disk_format or not told:
             raise click.UsageError("say the new disk's FILE, or what to change: --description, --set")
+        if "revision" in told:
+            raise click.UsageError("a revision is a disk of its own: say the new disk's FILE too")
         with held(root) as catalogue:
             _alter(catalogue, _entry(catalogue, name), told)
         return
@@ -61,20 +62,11 @@ def command(
 
 
 def _entry(catalogue: "Catalogue", word: str) -> "CatalogueImage":
-    """Return the entry that NAME (the one that jobs get) or NAME:REVISION says."""
-    from vtorque_spec.diagnostics import near_miss
-    from vtorque_spec.fault import Fault
-    from vtorque_spec.site.catalogue import called
+    """Return the entry that a pin says, or a NAME: the one that jobs get."""
+    from vtorque_spec.cli.images import Known, chosen
 
-    name = re.split("[:@]", word)[0]
-    there = catalogue.of_name(name)
-    for entry in there:
-        if word in (entry.name, called(entry)):
-            return entry
-    names = sorted({called(image) for image, _ in catalogue.entries})
-    meant = ", ".join(map(called, there)) or near_miss(word, names)
-    hint = f"did you mean {meant}?" if meant else f"add it: vtorque image add {name} FILE"
-    raise Fault("VT0526", f"the catalogue has no image `{word}`", help=hint)
+    known = [Known(entry, None) for name in catalogue.names for entry in catalogue.of_name(name)]
+    return next(one.entry for one in chosen(word, known, "the catalogue has no") if one.entry)
 
 
 def _alter(catalogue: "Catalogue", entry: "CatalogueImage", told: dict[str, Any]) -> None:

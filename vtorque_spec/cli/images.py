@@ -62,10 +62,12 @@ def join(site: Site, records: Sequence[ImageRecord]) -> tuple[Known, ...]:
     return tuple(found)
 
 
-def chosen(word: str, known: Iterable[Known]) -> tuple[Known, ...]:
-    """Return the images that NAME, NAME:REVISION, NAME@DIGEST (its first digits) or both pins say.
+def chosen(
+    word: str, known: Iterable[Known], lacks: str = "neither the catalogue nor this machine has the"
+) -> tuple[Known, ...]:
+    """Return the images of `known` that NAME, NAME:REVISION, NAME@DIGEST (its first digits) or both pins say.
 
-    Raises Fault VT0526 when there is none.
+    Raises Fault VT0526 when there is none, which `lacks` begins to say, and for digits that several have.
     """
     known = tuple(known)
     name, at, digits = word.partition("@")
@@ -75,9 +77,13 @@ def chosen(word: str, known: Iterable[Known]) -> tuple[Known, ...]:
         found = tuple(one for one in found if digits and (one.sha256 or "").startswith(digits))
     if not found:
         names = sorted({one.called for one in known})
-        meant = near_miss(word, names)
+        namesakes = [one.called for one in known if one.name == name.partition(":")[0]]
+        meant = ", ".join(namesakes) or near_miss(word, names)
         hint = f"did you mean {meant}?" if meant else f"there are {', '.join(names) or 'none'}"
-        raise Fault("VT0526", f"neither the catalogue nor this machine has the image `{word}`", help=hint)
+        raise Fault("VT0526", f"{lacks} image `{word}`", help=hint)
+    if at and len(found) > 1:
+        hint = "write more digits of the one that you mean: vtorque image show NAME"
+        raise Fault("VT0526", f"`{word}` says no one image: {', '.join(one.called for one in found)}", help=hint)
     return found
 
 

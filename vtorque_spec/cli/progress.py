@@ -23,6 +23,9 @@ T = TypeVar("T")
 FEW = 50
 """So many results come without a bar, and a bar has as many steps or a few more."""
 
+LARGE_BYTES = 4 * 2**30
+"""A file that takes some seconds to read."""
+
 
 @contextmanager
 def build_steps() -> Iterator[Callable[["Step"], None]]:
@@ -55,9 +58,9 @@ def build_steps() -> Iterator[Callable[["Step"], None]]:
 
 @contextmanager
 def file_bars() -> Iterator["FileProgress"]:
-    """Show a bar for each file that is read, on a terminal; nothing elsewhere."""
+    """Show a bar for each file that is read, on a terminal; elsewhere a line for each that is large."""
     if not sys.stderr.isatty():
-        yield lambda name, done, size: None
+        yield _plain_files()
         return
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
@@ -89,6 +92,18 @@ def bar(results: Iterable[T], total: int) -> Iterator[T]:
             if number % (total // FEW) == 0:
                 shown.update(task, completed=number, refresh=True)
             yield result
+
+
+def _plain_files() -> "FileProgress":
+    told: set[str] = set()
+
+    def show_read(name: str, done: int, size: int) -> None:
+        if size >= LARGE_BYTES and name not in told:
+            told.add(name)
+            text = f"reads {name}, {-(-size // 2**30)} GiB: a second or so for each"
+            click.echo(f"vtorque: {render.printable(text)}", err=True)
+
+    return show_read
 
 
 def _plain_steps() -> Callable[["Step"], None]:

@@ -126,8 +126,10 @@ def _with_own_image(draft: "Draft", needs: "Needs") -> "Draft":
     if needs.own is None:
         return draft
     from vtorque_runtime.images.own import own_files
+    from vtorque_spec.cli.progress import file_bars
 
-    image = own_files(needs.own, draft.registry.base)
+    with file_bars() as progress:
+        image = own_files(needs.own, draft.registry.base, progress)
     return replace(draft, context=replace(draft.context, images=(*draft.context.images, image)))
 
 

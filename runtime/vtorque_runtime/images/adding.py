@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from vtorque_runtime.images.accounts import Accounts, read_accounts
+from vtorque_runtime.images.again import check_boots
 from vtorque_runtime.images.inspect import Format, GuestKind, Inspected, inspect, kernel_kind, open_file
 from vtorque_runtime.images.sparse import data_runs
 from vtorque_runtime.images.store import (
@@ -23,12 +24,13 @@ from vtorque_runtime.images.store import (
     staging,
 )
 from vtorque_spec.fault import Fault
+from vtorque_spec.plan import MIB
 from vtorque_spec.plan.storage import FILES_BYTES
 
-_CHUNK_BYTES = 4 * 2**20
-_RESERVE_BYTES = 256 * 2**20
+_CHUNK_BYTES = 4 * MIB
+_RESERVE_BYTES = 256 * MIB
 """What stays free where the store lies."""
-_BOOT_LIMIT_BYTES = FILES_BYTES - 16 * 2**20
+_BOOT_LIMIT_BYTES = FILES_BYTES - 16 * MIB
 """Of a kernel and its initrd: a VM's seed and console need the rest."""
 
 
@@ -66,23 +68,14 @@ class Staged:
             if there is None:
                 publish(self.directory, self.record)
                 return True
-            if there.files(store) == self.record.files(store) and _digests(there) == _digests(self.record):
-                return False  # maybe one that was built, whose record tells more
-        raise Fault(
-            "VT0521",
-            f"the store has the disk of `{self.record.name}` already, with another kernel, initrd or format",
-            help=f"take the files of {store / there.directory}, or give the image another name",
-        )
+            check_boots(store, there, self.record)
+        return False  # maybe one that was built, whose record tells more
 
     def withdraw(self) -> None:
         """Take back what `publish` did."""
         store = self.directory.parent
         with changing(store), contextlib.suppress(FileNotFoundError):
             remove(store, self.record)
-
-
-def _digests(record: ImageRecord) -> list[str]:
-    return [part.sha256 for part in (record.disk, record.kernel, record.initrd) if part]
 
 
 @contextlib.contextmanager
@@ -102,6 +95,8 @@ def staged(store: Path, source: Source, *, created: int, progress: Progress) -> 
         kernel, initrd = take(source.kernel, "vmlinuz"), take(source.initrd, "initrd.img")
         own = [directory / part.file if part else None for part in (kernel, initrd)]  # nobody else can change these
         found, guest = examine(Source(source.name, directory / disk.file, is_format, *own))
+        if guest == "linux" and is_format == "qcow2":  # whose data is written out for that
+            progress(f"accounts in {source.disk.name}", 0, (directory / disk.file).stat().st_size)
         record = ImageRecord(
             version=VERSION,
             name=source.name,
@@ -168,9 +163,8 @@ def _check_sizes(kernel: Path, initrd: Path | None) -> None:
                 size_bytes += os.fstat(file.fileno()).st_size
     if size_bytes > _BOOT_LIMIT_BYTES:
         hint = "make an initrd with what a virtual machine needs alone, as dracut --hostonly does in one"
-        message = (
-            f"{kernel} and its initrd have {size_bytes >> 20} MiB, more than the {_BOOT_LIMIT_BYTES >> 20} of a VM"
-        )
+        have, most = -(-size_bytes // MIB), _BOOT_LIMIT_BYTES // MIB
+        message = f"{kernel} and its initrd have {have} MiB, more than the {most} of a VM"
         raise Fault("VT0522", message, help=hint)
 
 
@@ -209,7 +203,8 @@ def _check_room(source: Path, need_bytes: int, directory: Path) -> None:
     found = os.statvfs(directory)
     free = max(0, found.f_bavail * found.f_frsize - _RESERVE_BYTES)
     if need_bytes > free:
-        message = f"no room for {source}: it needs {need_bytes >> 20} MiB, {directory.parent} {free >> 20} MiB to give"
+        need, spare = -(-need_bytes // MIB), free // MIB
+        message = f"no room for {source}: it needs {need} MiB, {directory.parent} has {spare} MiB to give"
         raise _fault(message, "remove images that nobody needs: vtorque image list, vtorque image remove")
 
 

@@ -1,11 +1,23 @@
-"""Why an image that was built again did not come out the same."""
+"""Whether an image that was built or added again came out the same, and why it did not."""
 
 from pathlib import Path
 
 from vtorque_runtime.images.store import ImageRecord, StoredFile
+from vtorque_spec.fault import Fault
 
 SHOWN = 20
 """So many files that differ are named."""
+
+
+def check_boots(store: Path, before: ImageRecord, after: ImageRecord) -> None:
+    """Raise Fault VT0521 where two images with the same disk, the first one stored, do not boot alike."""
+    boots = [(one.disk_format, one.disk, one.kernel, one.initrd) for one in (before, after)]
+    if boots[0] != boots[1]:
+        raise Fault(
+            "VT0521",
+            f"the store has the disk of `{after.name}` already, with another kernel, initrd or format",
+            help=f"take the files of {store / before.directory}, or: vtorque image remove {before.directory}",
+        )
 
 
 def differences(before: ImageRecord, home: Path, after: ImageRecord, directory: Path) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from vtorque_runtime.images.again import differences
+from vtorque_runtime.images.again import check_boots, differences
 from vtorque_runtime.images.archive import APT_HELPER, KEYRING, Archive, archive_of_this_machine, archive_state
 from vtorque_runtime.images.provenance import Provenance, read_ids, versions
 from vtorque_runtime.images.store import ImageRecord, describe, newest, publish, records, renew, staging
@@ -102,6 +102,14 @@ class _Making:
         built = image.provenance
         return built is not None and (built.recipe, built.archive) == self.made_from
 
+    def differs_from(self, image: ImageRecord) -> str:
+        """Say why a stored image was not made from the same."""
+        built = image.provenance
+        if built is None:
+            return "it was added, or built by an earlier version of this program, and its record names no recipe"
+        changed = "its recipe has" if built.recipe != self.made_from[0] else "the archives' packages have"
+        return f"{changed} changed since"
+
     def make(self, directory: Path, created: int, progress: Callable[[Progress], None]) -> ImageRecord:
         """Run the recipe in an empty directory; the image's files are there then, and nothing else."""
         script = SCRIPTS / self.recipe.script
@@ -121,7 +129,8 @@ def build(name: str, store: Path, *, created: int, progress: Callable[[Progress]
     """Build image `name` into `store` and return it; the newest one is returned when it would come out the same.
 
     The same means: the same recipe, and archives that hold the same packages. `created` is the time now, in
-    seconds since 1970. Raises Fault VT0905 when this machine lacks something or the recipe fails.
+    seconds since 1970. Raises Fault VT0905 when this machine lacks something or the recipe fails, and VT0521 where the
+    store has the disk with another kernel or initrd.
     """
     with _making(name, progress) as making:
         last = newest(store).get(name)
@@ -130,9 +139,11 @@ def build(name: str, store: Path, *, created: int, progress: Callable[[Progress]
             return last.files(store)
         with staging(store) as directory:
             made = making.make(directory, created, progress)
-            if any(image.parts == made.parts for image in records(store) if image.name == name):
+            there = next((image for image in records(store) if image.directory == made.directory), None)
+            if there is not None:
+                check_boots(store, there, made)
                 progress(Progress(0, 0, f"came out as {made.directory} again: no package of it has changed"))
-                return renew(store, made)  # else it would be built the next time too
+                return renew(directory, made)  # else it would be built the next time too
             return publish(directory, made)
 
 
@@ -146,12 +157,9 @@ def check(name: str, store: Path, *, progress: Callable[[Progress], None]) -> Im
         if last is None:
             raise Fault("VT0502", f"the image {name} is not on this machine", help=f"vtorque image build {name}")
         if not making.is_of(last):
-            built = last.provenance
-            other_recipe = built is None or built.recipe != making.made_from[0]
-            changed = "its recipe has" if other_recipe else "the archives' packages have"
             raise Fault(
                 "VT0550",
-                f"{last.directory} cannot be built again: {changed} changed since",
+                f"{last.directory} cannot be built again: {making.differs_from(last)}",
                 help=f"vtorque image build {name} makes a new one",
             )
         with staging(store) as directory:

@@ -18,7 +18,8 @@ from vtorque_runtime.log import LOG
 from vtorque_spec.fault import Fault
 from vtorque_spec.plan import ImageFiles
 
-_CHUNK_BYTES = 4 * 2**20
+CHUNK_BYTES = 4 * 2**20
+"""So much is read between two calls of `proceed`."""
 _ANY = ""
 """In the place of a digest that is not known yet."""
 _SETTLED_NS = 2 * 10**9
@@ -105,7 +106,7 @@ class OpenFiles:
 def _chunks(descriptor: int, size: int) -> Iterator[bytes]:
     """Yield the first `size` bytes, for a file could grow as fast as it is read."""
     at = 0
-    while chunk := os.pread(descriptor, min(_CHUNK_BYTES, size - at), at):
+    while chunk := os.pread(descriptor, min(CHUNK_BYTES, size - at), at):
         yield chunk
         at += len(chunk)
 

@@ -1,12 +1,14 @@
 """A user's own image: its files where the user keeps them, opened and inspected by the user's own process."""
 
+import itertools
 import os
 import stat
 from pathlib import Path
 
 from vtorque_runtime.images.digests import Digests
 from vtorque_runtime.images.inspect import inspect, kernel_kind, open_file
-from vtorque_runtime.images.opened import OpenFiles
+from vtorque_runtime.images.opened import CHUNK_BYTES, OpenFiles
+from vtorque_runtime.images.store import Progress
 from vtorque_spec.fault import Fault
 from vtorque_spec.plan import MIB, ImageFiles
 from vtorque_spec.plan.answer import WantedImage
@@ -15,15 +17,17 @@ _BOOT_FILE_LIMIT_BYTES = 512 * MIB
 """Of a kernel and an initrd, which are copied for each job."""
 
 
-def own_files(wanted: WantedImage, base: Path) -> ImageFiles:
+def own_files(wanted: WantedImage, base: Path, progress: Progress) -> ImageFiles:
     """Look at the files of a user's own image; `base` is where the user keeps the digests of files that were read.
+
+    `progress` is told while the disk is read, which is when nothing is kept of it.
 
     Raises Fault VT0505 where the root disk is smaller than the image, VT0530 to VT0536 as `inspect` does, and VT0557.
     """
     disk = Path(wanted.files.disk)
     descriptor = _open(disk)
     try:
-        found = inspect(descriptor, None, str(disk))
+        found, size = inspect(descriptor, None, str(disk)), os.fstat(descriptor).st_size
     finally:
         os.close(descriptor)
     if found.disk_bytes > wanted.root_disk_bytes:
@@ -31,7 +35,8 @@ def own_files(wanted: WantedImage, base: Path) -> ImageFiles:
         hint = f"write `root_disk: {{size: {need}MiB}}` or more"
         raise Fault("VT0505", f"{disk} has {need} MiB, the root disk above it {has} MiB", help=hint)
     _check_boot_files(Path(wanted.files.kernel), Path(wanted.files.initrd))
-    with OpenFiles(Digests(base), lambda: None) as opened:
+    chunks = itertools.count()
+    with OpenFiles(Digests(base), lambda: progress(disk.name, next(chunks) * CHUNK_BYTES, size)) as opened:
         sha256 = opened.take(disk, found.format)
     return ImageFiles(
         wanted.name, sha256, str(disk), found.format, wanted.files.kernel, wanted.files.initrd, own=True

@@ -65,11 +65,12 @@ def prefetch(registry: Registry, image: ImageFiles, look: Look) -> bool:
 def copy_to_memory(image: ImageFiles, target: Path, look: Look) -> None:
     """Copy an image's disk to a new file in memory. Raises as `prefetch` does, and Fault VT0967 for one too large."""
     with _disk(image) as source:
-        if os.fstat(source).st_size > disks.free_bytes(target.parent):
+        size = os.fstat(source).st_size
+        if size > disks.free_bytes(target.parent):
             raise Fault(
                 "VT0967",
-                f"the disk of the image `{image.name}` has {os.fstat(source).st_size // MIB} MiB, more than the memory "
-                "that is counted for it",
+                f"the disk of the image `{image.name}` has {-(-size // MIB)} MiB, more than the memory that is counted "
+                "for it",
                 help="correct `min_disk` in the image's entry of the catalogue: it is the virtual size of its disk",
             )
         os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600))

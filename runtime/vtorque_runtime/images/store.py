@@ -153,7 +153,7 @@ def changed(path: Path, sha256: str, found: str) -> Fault:
     if (path.parent / _RECORD).exists():
         hint = f"remove {path.parent} and build or add the image again"
     detail = f"recorded sha256:{sha256}\nfound    sha256:{found}"
-    return Fault("VT0503", f"{path} has changed since the image was built", help=hint, detail=detail)
+    return Fault("VT0503", f"{path} has changed since its digest was recorded", help=hint, detail=detail)
 
 
 @contextlib.contextmanager
@@ -245,15 +245,19 @@ def publish(directory: Path, record: ImageRecord) -> ImageFiles:
     return _read_record(target).files(store)
 
 
-def renew(store: Path, record: ImageRecord) -> ImageFiles:
-    """Put `record` in the place of that of a stored image with the same files, which came out of a build once more."""
-    home = store / record.directory
+def renew(directory: Path, record: ImageRecord) -> ImageFiles:
+    """Put `record` in the place of that of a stored image, which came out in a staging directory once more.
+
+    An image that was added, or built by an earlier program, gets the lists that it lacks. Raises Fault VT0520.
+    """
+    store, home = directory.parent, directory.parent / record.directory
+    (directory / _RECORD).write_text(_record_text(record), encoding="ascii")
     with changing(store):
-        new = home / f".{_RECORD}"
-        new.write_text(_record_text(record), encoding="ascii")
-        new.chmod(0o444)
-        _sync(new)
-        new.replace(home / _RECORD)
+        lists = [part.file for part in (record.packages, record.contents) if part]
+        for name in (*lists, _RECORD):  # the record last
+            (directory / name).chmod(0o444)
+            _sync(directory / name)
+            (directory / name).replace(home / name)
         _sync(home)
     return _read_record(home).files(store)
 
