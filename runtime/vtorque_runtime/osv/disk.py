@@ -25,7 +25,7 @@ _GROWTH_BYTES = MIB
 def write_command_line(overlay: Disk, line: str) -> None:
     """Write `line` with a NUL at its end where the boot sector reads it. Raises Fault VT0503, VT0905, VT0914.
 
-    For root the overlay is nobody's meanwhile, so it lies in a directory that nobody else enters.
+    For root the overlay is nobody's meanwhile, so it lies in a directory that root alone enters.
     """
     text = line.encode() + b"\0"
     text += bytes(-len(text) % _SECTOR_BYTES)
