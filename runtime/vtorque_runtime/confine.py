@@ -1,9 +1,10 @@
 """Run one function as another user, in a child process with limits, and take back bytes.
 
 For reading what a user wrote: root's process opens no file as the user and parses nothing hostile itself. Whatever the
-child does (loop, crash, eat memory, answer garbage) ends as a Fault in the parent.
+child does (loop, crash, eat memory, answer garbage) ends as a Fault in the parent. What it starts ends with it.
 """
 
+import contextlib
 import os
 import re
 import resource
@@ -27,11 +28,15 @@ _LENGTH_BYTES = 8
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`time_s` bounds wall and CPU time alike, `memory_bytes` the address space, `result_bytes` the answer."""
+    """`time_s` bounds wall and CPU time alike, `memory_bytes` the address space, `result_bytes` the answer.
+
+    `file_bytes` is where the last byte may be that is written to a file.
+    """
 
     time_s: int = 20
     memory_bytes: int = 2 * 1024**3
     result_bytes: int = 16 * 1024**2
+    file_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +73,8 @@ def call_as(
     finally:
         os.close(reader)
         os.kill(child, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # it has not come so far as to make its own group
+            os.killpg(child, signal.SIGKILL)
         status = _reap(child)
     return _opened(answer, status)
 
@@ -80,7 +87,7 @@ def _reap(child: int) -> int:
         if done:
             return status
         time.sleep(0.005)
-    raise Fault("VT0914", "a process that read as the user does not end; a file system of the user's may hang")
+    raise Fault("VT0914", "a confined child does not end; a file system of the user's may hang")
 
 
 def _in_child(
@@ -130,7 +137,7 @@ def _limit(limits: Limits) -> None:
         (resource.RLIMIT_AS, limits.memory_bytes),
         (resource.RLIMIT_NOFILE, 64),
         (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_FSIZE, 0),
+        (resource.RLIMIT_FSIZE, limits.file_bytes),
     ):
         hard = resource.getrlimit(what)[1]
         most = most if hard == resource.RLIM_INFINITY else min(most, hard)
@@ -152,8 +159,8 @@ def _read(reader: int, limits: Limits) -> bytes:
             return bytes(answer)
         answer += part
         if len(answer) > limits.result_bytes:
-            raise Fault("VT0914", f"reading as the user gave more than {limits.result_bytes} bytes")
-    raise Fault("VT0914", f"reading as the user took more than {limits.time_s} s")
+            raise Fault("VT0914", f"a confined child gave more than {limits.result_bytes} bytes")
+    raise Fault("VT0914", f"a confined child took more than {limits.time_s} s")
 
 
 def _opened(answer: bytes, status: int) -> bytes:
@@ -165,7 +172,7 @@ def _opened(answer: bytes, status: int) -> bytes:
     if whole and kind == _FAULT:
         raise _told_fault(content)
     why = content.decode("utf-8", "replace") if whole and kind == _ERROR else _ending(status)
-    raise Fault("VT0914", "reading as the user failed", detail=why)
+    raise Fault("VT0914", "a confined child failed", detail=why)
 
 
 def _told_fault(content: bytes) -> Fault:
@@ -174,7 +181,7 @@ def _told_fault(content: bytes) -> Fault:
     except DecodeError:
         told = None
     if told is None or not _CODE.fullmatch(told.code):
-        return Fault("VT0914", "reading as the user gave an answer that can't be read")
+        return Fault("VT0914", "a confined child gave an answer that can't be read")
     return Fault(told.code, told.message, help=told.help, detail=told.detail)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from vtorque_runtime import base, disks, forwarding, iocm, network, partition, shares, skvm
+from vtorque_runtime.files import make_directory
 from vtorque_runtime.identity import Reserved
 from vtorque_runtime.images.digests import Digests
 from vtorque_runtime.images.opened import OpenFiles
@@ -145,8 +146,7 @@ def _give(path: Path, text: str, login: Login, mode: int) -> None:
 
 def _make_storage(bundle: NodeBundle, guest: Guest, files: OpenFiles) -> None:
     directory = Path(guest_directory(bundle.plan, guest))
-    directory.mkdir(mode=0o700)
-    directory.chmod(0o711 if bundle.plan.lane == "system" else 0o700)  # QEMU, another user, passes through
+    make_directory(directory, 0o700)
     machine, image = guest.machine, bundle.plan.image
     overlay, *others = machine.disks
     disks.make_overlay(overlay, guest.root_disk_bytes)
@@ -159,9 +159,11 @@ def _make_storage(bundle: NodeBundle, guest: Guest, files: OpenFiles) -> None:
     if guest.kind == "osv":
         if guest.boot == "disk":
             write_command_line(overlay, guest.command_line)
-        return
-    for disk, wanted in zip(others[1:], guest.disks, strict=True):
-        disks.make(Path(disk.file), wanted, guest.login)
+    else:
+        for disk, wanted in zip(others[1:], guest.disks, strict=True):
+            disks.make(Path(disk.file), wanted, guest.login)
+    if bundle.plan.lane == "system":
+        directory.chmod(0o711)  # QEMU, another user, passes through; until now the overlay may have been nobody's
 
 
 def _put(path: str, content: bytes) -> None:

@@ -4,7 +4,9 @@ import ctypes
 import json
 import os
 import resource
+import select
 import signal
+import subprocess
 import time
 from pathlib import Path
 from typing import Any, NoReturn
@@ -54,7 +56,13 @@ def open_file(path: str) -> bytes:
 
 
 def ceilings() -> bytes:
-    return str([resource.getrlimit(what) for what in (resource.RLIMIT_CPU, resource.RLIMIT_AS)]).encode()
+    limits = (resource.RLIMIT_CPU, resource.RLIMIT_AS, resource.RLIMIT_FSIZE)
+    return str([resource.getrlimit(what) for what in limits]).encode()
+
+
+def start_another(pipe: int) -> bytes:
+    subprocess.run(["sleep", "1000"], env={"PATH": "/usr/bin:/bin"}, pass_fds=(pipe,))
+    return b""
 
 
 def descriptors() -> bytes:
@@ -91,8 +99,9 @@ def test_the_child_gets_no_open_file_of_ours(tmp_path: Path) -> None:
 
 def test_the_child_has_ceilings() -> None:
     """Of its own: a parent that dies can't end it."""
-    limits = Limits(time_s=7, memory_bytes=2**31)
-    assert call_as(*ME, ceilings, limits=limits) == f"[(7, 7), ({2**31}, {2**31})]".encode()
+    limits = Limits(time_s=7, memory_bytes=2**31, file_bytes=4096)
+    assert call_as(*ME, ceilings, limits=limits) == f"[(7, 7), ({2**31}, {2**31}), (4096, 4096)]".encode()
+    assert call_as(*ME, ceilings).endswith(b" (0, 0)]"), "it writes to no file, unless that is said"
 
 
 def test_a_fault_is_passed_on() -> None:
@@ -152,6 +161,16 @@ def test_no_child_is_left() -> None:
     with pytest.raises(Fault, match="VT0914"):
         call_as(*ME, sleep, limits=Limits(time_s=1))
     assert children() <= before
+
+
+def test_what_the_child_started_ends_with_it() -> None:
+    """The program has the pipe's other end, which nobody else has once the child is gone."""
+    reader, writer = os.pipe()
+    with pytest.raises(Fault, match="more than 1 s"):
+        call_as(*ME, start_another, writer, limits=Limits(time_s=1), keep=(writer,))
+    os.close(writer)
+    assert select.select([reader], [], [], 10)[0], "it still runs"
+    os.close(reader)
 
 
 def test_the_child_dies_by_the_signals_that_the_parent_catches() -> None:

@@ -144,7 +144,7 @@ def test_whatever_is_written_over_a_disk_it_is_good_or_refused(spots: list[tuple
         disk = Qcow2(descriptor, "bad")
         with contextlib.suppress(Fault):
             disk.check()
-            assert len(disk.first_sector() or bytes(512)) == 512
+            assert len(disk.first_bytes(512) or bytes(512)) == 512
 
 
 # --- the process that reads -------------------------------------------------------------------------------------------

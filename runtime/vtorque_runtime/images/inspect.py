@@ -144,7 +144,7 @@ def _qcow2(descriptor: int, path: str) -> Inspected:
     except (oslo.SafetyCheckFailed, oslo.ImageFormatError) as error:
         hint = "qemu-img convert -O qcow2 OLD NEW writes a plain one"
         raise Fault("VT0532", f"{path} cannot be a guest's disk: {error}", help=hint) from None
-    sector = disk.first_sector()
+    sector = disk.first_bytes(_SECTOR_BYTES)
     return Inspected("qcow2", disk.header.size, sector is not None and _osv_disk(sector))
 
 

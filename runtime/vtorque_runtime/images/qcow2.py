@@ -91,21 +91,21 @@ class Qcow2:
         data = sum(1 for _, entry in self._entries() if entry & _COMPRESSED or (entry & _OFFSET and not entry & 1))
         return data * self.header.cluster_bytes
 
-    def first_sector(self) -> bytes | None:
-        """Return the first 512 bytes that the guest sees; None when they are compressed by zstd."""
-        header, zeros = self.header, bytes(_SECTOR_BYTES)
+    def first_bytes(self, length: int) -> bytes | None:
+        """Return the first bytes of this file's disk, of one cluster at most; None when zstd has compressed them."""
+        header, zeros = self.header, bytes(length)
         table = self._numbers(header.l1_table_offset, 1)[0] & _OFFSET
         entry = self._numbers(table, 1)[0] if table else 0
         if entry & _COMPRESSED:
             offset, end = self._compressed(entry)
             try:
-                unpacked = zlib.decompressobj(-12).decompress(self._read(offset, end - offset), _SECTOR_BYTES)
+                unpacked = zlib.decompressobj(-12).decompress(self._read(offset, end - offset), length)
             except zlib.error:
                 return None
-            return unpacked.ljust(_SECTOR_BYTES, b"\0")
+            return unpacked.ljust(length, b"\0")
         if entry & 1 or not entry & _OFFSET:
             return zeros
-        return self._read(entry & _OFFSET, _SECTOR_BYTES).ljust(_SECTOR_BYTES, b"\0")
+        return self._read(entry & _OFFSET, length).ljust(length, b"\0")
 
     # --- the header ---------------------------------------------------------------------------------------------------
 

@@ -13,10 +13,12 @@ from vtorque_runtime import prologue
 from vtorque_runtime.identity import Reserved
 from vtorque_runtime.images.digests import Digests
 from vtorque_runtime.images.opened import OpenFiles
+from vtorque_runtime.osv.disk import write_command_line
 from vtorque_runtime.recheck import check_files, recheck
 from vtorque_runtime.threads import verify
 from vtorque_spec.fault import Fault
 from vtorque_spec.plan import (
+    Disk,
     Filesystem,
     NodeBundle,
     NodePlan,
@@ -188,8 +190,18 @@ def test_a_guest_of_the_other_kind_than_its_image(reserved: Reserved, of: str) -
 
 
 @pytest.mark.parametrize("boot", ["kernel", "disk"])
-def test_what_is_made_in_the_spool(reserved: Reserved, boot: str) -> None:
-    """No key, no initrd; the command line is in the overlay alone where the guest boots from it."""
+def test_what_is_made_in_the_spool(reserved: Reserved, boot: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No key, no initrd; the command line is in the overlay alone where the guest boots from it.
+
+    While nobody has the overlay, others who are nobody do not reach it.
+    """
+    modes = []
+
+    def write(overlay: Disk, line: str) -> None:
+        modes.append(Path(overlay.file).parent.stat().st_mode & 0o777)
+        write_command_line(overlay, line)
+
+    monkeypatch.setattr(prologue, "write_command_line", write)
     found = plan(reserved, boot, cloud_init=False)
     bundle = NodeBundle(found, compile_guests(found.guests, reserved.context.vms))
     prologue._make_owner(reserved, linux=False)
@@ -204,6 +216,8 @@ def test_what_is_made_in_the_spool(reserved: Reserved, boot: str) -> None:
         head = file.read(4096)
     wanted = LINE.encode() if boot == "disk" else b""
     assert head[512:].split(b"\0")[0] == wanted
+    assert modes == ([0o700] if boot == "disk" else [])
+    assert (own.stat().st_mode & 0o777, (own / "root.qcow2").stat().st_mode & 0o777) == (0o711, 0o600)
 
 
 def test_a_guest_that_ended_before_its_threads_were_looked_at(reserved: Reserved, tmp_path: Path) -> None:
