@@ -2,22 +2,29 @@
 
 import os
 import pwd
+import re
 import shutil
 import stat
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.boots import BOOT_LIMIT_S, OTHER_USER, Done, finished, installed_for_users, make_user, started
+from tests.boots import BOOT_LIMIT_S, OTHER_USER, Done, installed_for_users, make_user
 from tests.spec.helpers import ROOT
+from tests.support.cluster_site import write_hook, write_site
 from tests.support.libvirtd import Libvirtd
+from tests.support.slurm_conf import Cluster
 from tests.test_run import Count, until_not_silent, user
+from tests.test_slurm_jobs import ENDED, StartSlurm, World
 from vtorque_runtime.images.store import SYSTEM_STORE, installed
 
 __all__ = ["user"]  # a fixture
 pytestmark = [pytest.mark.boot, pytest.mark.libvirt, pytest.mark.root, pytest.mark.session]
+KILL_WAIT_S = 30
+"""Slurm's default, from a cancel until it kills; all is to be undone by then."""
 
 CMDLINE = "console=ttyS0 root=LABEL=root rw net.ifnames=0 mitigations=off quiet loglevel=3 systemd.show_status=no"
 
@@ -70,7 +77,21 @@ def with_secrets(directory: Path) -> None:
         os.chown(directory / file, uid, uid)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
+def world(libvirtd: Libvirtd, start_slurm: StartSlurm, user: pwd.struct_passwd, programs: Path) -> Iterator[World]:
+    """A node with root's hooks, to which a job with an own image is an ordinary one."""
+    with tempfile.TemporaryDirectory(prefix="vtorque-cluster-") as name:
+        directory = Path(name)
+        directory.chmod(0o755)
+        site = write_site(directory)
+        hook = write_hook(directory, site)
+        cluster = Cluster(nodes=1, cpus=2, memory_mib=4000, prolog=hook, epilog=hook, kill_wait_s=KILL_WAIT_S)
+        slurm = start_slurm(cluster)
+        slurm.environment["PATH"] = f"{programs}:{slurm.environment['PATH']}"
+        yield World(slurm, user, site)
+
+
+@pytest.fixture(scope="module")
 def work(user: pwd.struct_passwd, shared: Path) -> Iterator[Path]:
     """The owner's directory: a site, a job, and a copy of an image in which the owner put a set-uid shell of root's."""
     path = Path(user.pw_dir) / f"own-{os.getpid()}"
@@ -138,51 +159,60 @@ def listed(directory: Path) -> dict[str, tuple[int, int, str | None]]:
     return found
 
 
-def as_user(user: pwd.struct_passwd, programs: Path, *words: str | Path) -> list[str]:
-    path = f"{programs}:/usr/local/bin:/usr/bin:/bin"
-    own = ["env", "-i", f"HOME={user.pw_dir}", f"USER={user.pw_name}", f"PATH={path}", "LANG=C.UTF-8"]
-    return ["runuser", "-u", user.pw_name, "--", *own, *map(str, words)]
+def submit(world: World, work: Path) -> str:
+    """Compile the job and submit it, as its owner does."""
+    site = f"--site={work}/site"
+    script = world.slurm.command("vtorque", "compile", "--batch=slurm", site, f"{work}/job.vjob.yaml", user=world.user)
+    for name in ("out", "err"):
+        (world.slurm.home(world.user) / name).unlink(missing_ok=True)
+    export = f"--export=ALL,VTORQUE_SITE={work}/site"
+    return world.slurm.submit(script + "\n", world.user, "--output=out", "--error=err", export)
 
 
-def processes_of(user: pwd.struct_passwd) -> list[str]:
-    """Daemons and guests of the user's that run; what ended and was not asked about yet does not."""
+def left_of(user: pwd.struct_passwd) -> list[str]:
+    """Daemons and guests of the user's that run, and what jobs of theirs left of files."""
     done = subprocess.run(["ps", "-u", str(user.pw_uid), "-o", "stat=,args="], capture_output=True, text=True)
-    running = [line for line in done.stdout.splitlines() if not line.startswith("Z")]
-    return [line for line in running if "libvirt" in line or "qemu" in line or "virtlog" in line]
+    running = [line for line in done.stdout.splitlines() if not line.startswith("Z")]  # not asked about yet
+    found = [line for line in running if "libvirt" in line or "qemu" in line or "virtlog" in line]
+    found += [str(path) for path in Path("/tmp").glob("vt-*") if path.stat().st_uid == user.pw_uid]
+    return found + [str(path) for path in Path(f"/var/tmp/vtorque-{user.pw_uid}/jobs").iterdir() if path.is_dir()]
 
 
-def test_the_guests_root_gains_nothing_outside(
-    libvirtd: Libvirtd, user: pwd.struct_passwd, programs: Path, shared: Path, work: Path, count_boots: Count
-) -> None:
-    """As the script of a batch job runs it: in a libvirt of its own, which is gone with it."""
+def test_the_guests_root_gains_nothing_outside(world: World, shared: Path, work: Path, count_boots: Count) -> None:
+    """Cancelled, the job in the guest is told; its code is the job's, and all is gone before Slurm would kill it."""
     write_job(
         work,
         f"""\
         cd {work}
         rootsh -p -c 'setpriv --reuid=0 --regid=0 --clear-groups bash as-root.sh' >said.txt 2>refused.txt
         echo "the output of $(id -un) in $PBS_JOBID on $(findmnt -no FSTYPE /shared)"
+        trap 'echo told to stop; exit 6' TERM
         echo "a result" >/shared/result
-        exit 6""",
+        while :; do sleep 0.2; done""",
     )
     places = {"shared": shared / "shared", "data": shared / "data", "home": work / "home"}
     before = {name: listed(place) for name, place in places.items()}
-    site = work / "site"
-    compile_it = as_user(
-        user, programs, "vtorque", "compile", "--batch", "slurm", "--site", site, work / "job.vjob.yaml"
-    )
-    script = work / "job.sh"
-    script.write_text(subprocess.run(compile_it, capture_output=True, text=True, check=True, cwd=work).stdout)
-    batch = ["env", "SLURM_JOB_ID=4711", "SLURMD_NODENAME=n1", f"VTORQUE_SITE={site}", "bash", str(script)]
+    jobs: list[str] = []
 
     def attempt() -> Done:
-        with started(as_user(user, programs, *batch), work) as process:
-            return finished(process)
+        job = submit(world, work)
+        jobs.append(job)
+        goes = lambda: (shared / "shared/result").exists() or world.slurm.state(job) in ENDED  # noqa: E731 - a sentence
+        world.slurm.until("the job runs", goes, BOOT_LIMIT_S + 90)
+        if world.slurm.state(job) not in ENDED:
+            assert [line for line in left_of(world.user) if "qemu-system" in line]
+            world.slurm.scancel(job)
+        world.finished(job, 90)
+        code = re.search(r"ExitCode=(\d+):", world.slurm.command("scontrol", "show", "job", job))
+        assert code
+        return Done(int(code[1]), world.said("out"), world.said("err"))
 
     done = until_not_silent(attempt, count_boots)
     said = (work / "said.txt").read_text() if (work / "said.txt").exists() else ""
     refused = (work / "refused.txt").read_text() if (work / "refused.txt").exists() else ""
+    assert world.slurm.state(jobs[-1]) == "CANCELLED"
     assert done.code == 6, done.err
-    assert done.out == f"the output of {user.pw_name} in 4711 on 9p\n", done.err
+    assert done.out == f"the output of {world.user.pw_name} in {jobs[-1]} on 9p\ntold to stop\n", done.err
     assert said.splitlines() == ["0", "1"], said + refused  # root it was, and nothing more did it do
     after = {name: listed(place) for name, place in places.items()}
     assert (after["data"], after["home"]) == (before["data"], before["home"])
@@ -191,11 +221,9 @@ def test_the_guests_root_gains_nothing_outside(
     assert new["result"][2] == "a result\n"
     assert new["new/given"][2] == "given\n"
     assert "new/set-uid" in new
-    assert {uid for uid, _, _ in new.values()} == {user.pw_uid}
+    assert {uid for uid, _, _ in new.values()} == {world.user.pw_uid}
     assert not [name for name, (_, mode, _) in new.items() if stat.S_ISCHR(mode) or stat.S_ISBLK(mode)]
-    assert processes_of(user) == []
-    assert not [path for path in Path("/tmp").glob("vt-*") if path.stat().st_uid == user.pw_uid]
-    assert not [path for path in Path(f"/var/tmp/vtorque-{user.pw_uid}/jobs").iterdir() if path.is_dir()]
+    assert left_of(world.user) == []
 
 
 def test_root_boots_none(libvirtd: Libvirtd, user: pwd.struct_passwd, programs: Path, work: Path) -> None:

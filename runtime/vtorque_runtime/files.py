@@ -70,6 +70,12 @@ def lock(descriptor: int, limit_s: float | None) -> None:
             return
 
 
+def running_s() -> float:
+    """Return for how long this process has run, and before it the shell that it replaced (`exec`), in seconds."""
+    began_s = (start_ticks(os.getpid()) or 0) / os.sysconf("SC_CLK_TCK")
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - began_s
+
+
 def start_ticks(pid: int) -> int | None:
     """Return when the process started, in clock ticks since boot, or None when there is none (proc(5), field 22).
 

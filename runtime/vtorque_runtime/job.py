@@ -66,7 +66,7 @@ class Job:
         """Run it all and return the job's exit code; 124 when its time was up, 128 + N when signal N came before.
 
         When the job itself was fine but the epilogue hook was not, the code is 1. Raises Fault VT0910 (the prologue
-        hook failed), VT0913, VT0902, and SignalledError on a second Ctrl-C.
+        hook failed), VT0913, VT0902, and SignalledError on a second Ctrl-C, or when a signal ended the guest too.
         """
         self._upload(archive)
         if user.prologue is not None and (code := self._follow("prologue", self.ends)):
@@ -112,7 +112,7 @@ class Job:
                 self.watch.signals.wait(1.0)
                 self._deliver(part, pumps)
                 if lost := self.watch.look():
-                    raise lost
+                    raise self._ended(lost)
                 if not self._keep_time(part, timer):
                     return 128 + signal.SIGKILL
                 if process.poll() is not None and drained.over(any(pump.writing for pump in pumps)):
@@ -162,8 +162,12 @@ class Job:
         command = f"exec cat {payload.DIRECTORY}/{part}.status"
         code, output, said = ssh.call(self.access, command, limit_s=_STATUS_LIMIT_S)
         if code or not re.fullmatch(rb"[0-9]{1,3}\s*", output) or int(output) > 255:
-            raise self.watch.lost(f"the connection to it broke: {said}")
+            raise self._ended(self.watch.lost(f"the connection to it broke: {said}"))
         return int(output)
+
+    def _ended(self, lost: Fault) -> Exception:
+        """What is told of a guest that is gone: its QEMU may be one of the processes that the same signal came to."""
+        return lost if self._ending is None else SignalledError(self._ending)
 
     def _sync(self) -> None:
         """What the guest has written to the host's directories must be there before the guest is destroyed."""

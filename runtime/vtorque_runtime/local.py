@@ -7,6 +7,7 @@ from contextlib import ExitStack
 
 from vtorque_runtime import epilogue, handover, partition, payload, ssh
 from vtorque_runtime.bring_up import bring_up
+from vtorque_runtime.files import running_s
 from vtorque_runtime.handover import Handover
 from vtorque_runtime.identity import Reserved
 from vtorque_runtime.job import Job
@@ -25,7 +26,8 @@ def run(
 ) -> int:  # fmt: skip
     """Boot the guests, run the job in the first, undo everything; return the job's exit code.
 
-    `batch_id` is the id of the batch job whose process this is; then the job gets that one's variables.
+    `batch_id` is the id of the batch job whose process this is; then the job gets that one's variables, and its
+    walltime began with this process.
     124 when the walltime was over, 128 + N when signal N ended it (a second Ctrl-C does at once), 1 when the job was
     fine but its epilogue hook was not. Call it in the main thread. Whatever happens, the node is given back before
     this returns or raises; raises Fault VT0503, VT0902 to VT0906, VT0908, VT0910 to VT0915, VT0920,
@@ -55,7 +57,7 @@ def _run(
     bundle: NodeBundle, user: UserPart, reserved: Reserved, signals: Signals, progress: Progress, batch_id: str | None
 ) -> int:
     plan = bundle.plan
-    ends = time.monotonic() + plan.walltime_s
+    ends = time.monotonic() + plan.walltime_s - (running_s() if batch_id else 0)
     for note in plan.notes:
         progress.note(note)
     job = handover.of_plan(plan, reserved.context.vms, batch_id or plan.job_id, int(ends))

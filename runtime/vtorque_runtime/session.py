@@ -40,6 +40,7 @@ def own_libvirt() -> Iterator[None]:
             os.environ[name] = str(home / place)
         yield
     finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one asks for what is being done
         for name, value in before.items():
             if value is None:
                 os.environ.pop(name, None)
@@ -51,6 +52,7 @@ def own_libvirt() -> Iterator[None]:
 
 
 def _end(number: int, _frame: object) -> None:
+    signal.signal(number, signal.SIG_IGN)
     raise SystemExit(128 + number)
 
 

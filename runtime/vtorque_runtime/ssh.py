@@ -1,7 +1,7 @@
 """The ssh client as the job's owner: strict about the guest's key, blind to every configuration file and agent.
 
 The connection that `open_master` makes is shared by all later commands (ssh_config(5), ControlPath). When root calls,
-setpriv(1) drops to the owner for good; it also ends each client when the caller dies.
+setpriv(1) drops to the owner for good; it also ends each client when the caller dies. SIGTERM does not end a client.
 """
 
 import contextlib
@@ -200,7 +200,8 @@ def _start(command_line: list[str], stdin: int, output: int = subprocess.PIPE) -
 
 
 def _as_owner(login: Login) -> list[str]:
-    prefix = ["setpriv", "--pdeathsig", "KILL", "--no-new-privs"]
+    # Slurm's SIGTERM goes to each process of the job, in whatever session: the job in the guest is told through these.
+    prefix = ["env", "--block-signal=TERM", "setpriv", "--pdeathsig", "KILL", "--no-new-privs"]
     if os.geteuid() == 0:
         groups = ",".join(str(group.gid) for group in login.groups)
         prefix += ["--reuid", str(login.uid), "--regid", str(login.groups[0].gid), "--groups", groups]

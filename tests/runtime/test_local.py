@@ -2,14 +2,17 @@
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from tests.runtime import fakes
 from tests.runtime.fakes import FileHypervisor
 from tests.runtime.test_boot import Ui, part
-from vtorque_runtime import boot, bring_up, disks, epilogue, local, prologue
+from vtorque_runtime import boot, bring_up, disks, epilogue, handover, local, prologue
 from vtorque_runtime.identity import Reserved
 from vtorque_runtime.journal import Journal
 from vtorque_spec.fault import Fault
@@ -120,3 +123,29 @@ def test_what_is_left_is_told_beside_the_failure(reserved: Reserved, monkeypatch
     record = reserved.registry.log(reserved.context.job_id).read_text()
     assert "VT0911" in record
     assert isinstance(reserved.spool.journal, Journal)
+
+
+@pytest.mark.parametrize(("batch_id", "gone_s"), [(None, 0), ("4711", 1000)])
+def test_a_batch_jobs_walltime_began_with_its_script(
+    reserved: Reserved, monkeypatch: pytest.MonkeyPatch, batch_id: str | None, gone_s: int
+) -> None:
+    """What was planned and read before the guests began is part of it."""
+    ends: list[int] = []
+    whole = handover.of_plan
+    monkeypatch.setattr(local, "running_s", lambda: 1000.0)
+    monkeypatch.setattr(local, "time", SimpleNamespace(monotonic=lambda: 5000.0))
+    monkeypatch.setattr(local.handover, "of_plan", lambda *words: ends.append(words[3]) or whole(*words))
+    monkeypatch.setattr(local, "bring_up", refuse)
+    with reserved, pytest.raises(Fault, match="seen"):
+        local.run(bundle := fakes.bundle(reserved.context), part("true"), reserved, Ui(), batch_id)
+    assert ends == [5000 + bundle.plan.walltime_s - gone_s]
+
+
+def refuse(*_: object) -> None:
+    raise Fault("VT0904", "seen")
+
+
+def test_a_process_is_as_old_as_the_shell_it_replaced() -> None:
+    program = "import time\nfrom vtorque_runtime.files import running_s\nprint(running_s())"
+    line = ["sh", "-c", 'sleep 1.1; exec "$0" -c "$1"', sys.executable, program]
+    assert float(subprocess.check_output(line, text=True)) > 1

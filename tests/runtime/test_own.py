@@ -11,15 +11,18 @@ from pathlib import Path
 import pytest
 
 from tests.runtime import fakes
+from tests.runtime.test_boot import LOOP, World, kill_left, part, ready_then, world
 from vtorque_runtime.images import opened
 from vtorque_runtime.images.own import own_files
 from vtorque_runtime.recheck import recheck
 from vtorque_runtime.session import own_libvirt
 from vtorque_runtime.shares import offer_of
+from vtorque_runtime.signals import SignalledError
 from vtorque_spec.fault import Fault
 from vtorque_spec.plan import Filesystem, OfferedMount, OwnImage
 from vtorque_spec.plan.answer import WantedImage
 
+__all__ = ["world"]  # a fixture
 KERNEL = b"\0" * 0x202 + b"HdrS" + b"\0" * 100
 
 
@@ -148,10 +151,15 @@ def test_what_a_site_offers_is_shared_by_qemu_and_read_only_stays_so(tmp_path: P
     assert offer_of(share, replace(context, lane="system")) is None
 
 
-def test_a_batch_system_that_ends_the_job_leaves_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("again", ["", "    os.kill(os.getpid(), signal.SIGTERM)\n"])
+def test_a_batch_system_that_ends_the_job_leaves_nothing(again: str) -> None:
+    """However often it tells it to end."""
     program = (
-        "import os, time\nfrom vtorque_runtime.session import own_libvirt\n"
-        "with own_libvirt():\n    print(os.environ['XDG_RUNTIME_DIR'], flush=True)\n    time.sleep(60)\n"
+        "import os, shutil, signal, time\nfrom vtorque_runtime import session\n"
+        "whole = session._end_daemons\n"
+        f"def _end_daemons(directory):\n{again}    whole(directory)\n"
+        "session._end_daemons = _end_daemons\n"
+        "with session.own_libvirt():\n    print(os.environ['XDG_RUNTIME_DIR'], flush=True)\n    time.sleep(60)\n"
     )
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -160,6 +168,17 @@ def test_a_batch_system_that_ends_the_job_leaves_nothing(tmp_path: Path) -> None
         process.terminate()
         assert process.wait(30) == 143
     assert not directory.exists()
+
+
+def test_a_signal_that_ends_qemu_as_well_is_what_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch system's comes to each process of a job; that the guest is lost by it is no fault of the guest's."""
+    told = world.run_directory / "told"
+    monkeypatch.setattr(world.domains, "domain_state", lambda _uuid: None if told.exists() else "running")
+    thread = ready_then(world, "os.kill(me, signal.SIGTERM)")
+    with pytest.raises(SignalledError, match="signal 15"):
+        world.run(part(f"trap 'touch {told}' TERM\ntouch {world.run_directory}/ready{LOOP}"))
+    thread.join()
+    kill_left(world)
 
 
 def test_a_libvirt_of_ones_own_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -68,3 +68,11 @@ def test_the_control_socket_fits_the_longest_job_id() -> None:
         Path("/var/tmp/vtorque-4294967295/jobs") / ("x" * 40) / "owner/s255"
     )  # ssh adds 17 bytes while it makes it
     assert len(str(longest)) + 17 < 108
+
+
+def test_the_batch_systems_signal_ends_no_client() -> None:
+    """It goes to all processes of a job; the one in the guest hears of it through a client."""
+    line = ssh.argv(ACCESS, None)
+    prefix = line[: line.index("--") + 1]
+    done = subprocess.run([*prefix, "sh", "-c", "kill -s TERM $$; echo lives"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "lives\n")
