@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from _pytest.terminal import TerminalReporter
 
+from tests.boots import installed_for_users
+from tests.spec.helpers import ROOT
 from tests.support.libvirtd import Libvirtd, running_libvirtd
 from tests.support.slurm import Slurm, missing_programs, running_slurm
 from tests.support.slurm_conf import Cluster
@@ -27,6 +29,13 @@ def libvirtd() -> Iterator[Libvirtd]:
         pytest.skip("a system libvirtd is started by root")
     with running_libvirtd() as daemon:
         yield daemon
+
+
+@pytest.fixture(scope="session")
+def installed_programs() -> Iterator[Path]:
+    """The directory of the programs that a wheel of this project installs, where ordinary users can run them."""
+    with installed_for_users(ROOT) as found:
+        yield found
 
 
 @pytest.fixture(scope="module")

@@ -254,39 +254,31 @@ def test_a_killed_run_is_reaped(libvirtd: Libvirtd, user: pwd.struct_passwd, wor
 @pytest.mark.root
 @pytest.mark.session
 def test_an_ordinary_user_runs_it_too(
-    libvirtd: Libvirtd,
-    user: pwd.struct_passwd,
-    work: Path,
-    count_boots: Count,
-    tmp_path_factory: pytest.TempPathFactory,
+    libvirtd: Libvirtd, user: pwd.struct_passwd, work: Path, count_boots: Count, installed_programs: Path
 ) -> None:
     """On qemu:///session, from a wheel in a fresh environment, and with what that lane lacks told."""
-    venv = Path(f"/var/tmp/vtorque-test-{os.getpid()}")
     runtime_dir = Path(f"/var/tmp/vtorque-test-run-{os.getpid()}")
+    vtorque = installed_programs / "vtorque"
     try:
-        subprocess.run(["/usr/bin/python3", "-m", "venv", venv], check=True)
-        install = [venv / "bin/pip", "install", "--quiet", "--disable-pip-version-check", f"{ROOT}[runtime]"]
-        subprocess.run(install, check=True)
         runtime_dir.mkdir(mode=0o700)
         os.chown(runtime_dir, user.pw_uid, user.pw_gid)
         job = write_job(work, f"timeouts: {{boot: {BOOT_LIMIT_S}s}}\nrun: id -un; systemd-detect-virt; exit 5\n")
         command = ["runuser", "-u", user.pw_name, "--", "env", f"XDG_RUNTIME_DIR={runtime_dir}", f"HOME={user.pw_dir}"]
 
         def attempt() -> Done:
-            with started([*command, venv / "bin/vtorque", "run", job], work) as process:
+            with started([*command, vtorque, "run", job], work) as process:
                 return finished(process)
 
         done = until_not_silent(attempt, count_boots)
         assert done.code == 5, done.err
         assert done.out.splitlines() == [user.pw_name, "qemu"]
         mounting = write_job(work, "mounts: [home]\nrun: echo it ran\n")
-        with started([*command, venv / "bin/vtorque", "run", mounting], work) as process:
+        with started([*command, vtorque, "run", mounting], work) as process:
             refused = finished(process)
         assert refused.code == 1
         assert "error[VT0906]" in refused.err
         assert not [path for path in Path(f"/var/tmp/vtorque-{user.pw_uid}/jobs").iterdir() if path.is_dir()]
     finally:
-        shutil.rmtree(venv, ignore_errors=True)
         shutil.rmtree(runtime_dir, ignore_errors=True)
 
 
