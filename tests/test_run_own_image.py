@@ -1,10 +1,14 @@
 """A user's own image, in which the job is root: through no mount does that root get what its user has not outside."""
 
+import json
 import os
 import pwd
+import re
 import shutil
+import signal
 import stat
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -151,6 +155,37 @@ def processes_of(user: pwd.struct_passwd) -> list[str]:
     return [line for line in running if "libvirt" in line or "qemu" in line or "virtlog" in line]
 
 
+def batch_job(user: pwd.struct_passwd, programs: Path, work: Path) -> list[str]:
+    """The command that runs the job's script as the batch system would."""
+    site, script = work / "site", work / "job.sh"
+    words = ("vtorque", "compile", "--batch", "slurm", "--site", site, work / "job.vjob.yaml")
+    done = subprocess.run(as_user(user, programs, *words), capture_output=True, text=True, check=True, cwd=work)
+    script.write_text(done.stdout)
+    variables = ("SLURM_JOB_ID=4711", "SLURMD_NODENAME=n1", f"VTORQUE_SITE={site}")
+    return as_user(user, programs, "env", *variables, "bash", script)
+
+
+def guests_of(user: pwd.struct_passwd) -> set[str]:
+    """The jobs of the user's that have a QEMU."""
+    return {found[1] for line in processes_of(user) if (found := re.search(r"guest=vt-(local-\w+)-0", line))}
+
+
+def next_guest(user: pwd.struct_passwd, process: "subprocess.Popen[str]", but: set[str]) -> tuple[str, int]:
+    """Wait for a job that has a QEMU and is none of `but`; return its name and the process that has it."""
+    while not (new := guests_of(user) - but):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.2)
+    (job,) = new
+    return job, json.loads(Path(f"/var/tmp/vtorque-{user.pw_uid}/jobs/{job}/job.json").read_text())["pid"]
+
+
+def left_of(user: pwd.struct_passwd) -> tuple[int, set[str]]:
+    """How many libvirts of batch jobs' own the user has, and the jobs in the user's spool."""
+    homes = [path for path in Path("/tmp").glob("vt-*") if path.stat().st_uid == user.pw_uid]
+    jobs = {path.name for path in Path(f"/var/tmp/vtorque-{user.pw_uid}/jobs").iterdir() if path.is_dir()}
+    return len(homes), jobs
+
+
 def test_the_guests_root_gains_nothing_outside(
     libvirtd: Libvirtd, user: pwd.struct_passwd, programs: Path, shared: Path, work: Path, count_boots: Count
 ) -> None:
@@ -166,16 +201,10 @@ def test_the_guests_root_gains_nothing_outside(
     )
     places = {"shared": shared / "shared", "data": shared / "data", "home": work / "home"}
     before = {name: listed(place) for name, place in places.items()}
-    site = work / "site"
-    compile_it = as_user(
-        user, programs, "vtorque", "compile", "--batch", "slurm", "--site", site, work / "job.vjob.yaml"
-    )
-    script = work / "job.sh"
-    script.write_text(subprocess.run(compile_it, capture_output=True, text=True, check=True, cwd=work).stdout)
-    batch = ["env", "SLURM_JOB_ID=4711", "SLURMD_NODENAME=n1", f"VTORQUE_SITE={site}", "bash", str(script)]
+    batch = batch_job(user, programs, work)
 
     def attempt() -> Done:
-        with started(as_user(user, programs, *batch), work) as process:
+        with started(batch, work) as process:
             return finished(process)
 
     done = until_not_silent(attempt, count_boots)
@@ -194,8 +223,30 @@ def test_the_guests_root_gains_nothing_outside(
     assert {uid for uid, _, _ in new.values()} == {user.pw_uid}
     assert not [name for name, (_, mode, _) in new.items() if stat.S_ISCHR(mode) or stat.S_ISBLK(mode)]
     assert processes_of(user) == []
-    assert not [path for path in Path("/tmp").glob("vt-*") if path.stat().st_uid == user.pw_uid]
-    assert not [path for path in Path(f"/var/tmp/vtorque-{user.pw_uid}/jobs").iterdir() if path.is_dir()]
+    assert left_of(user) == (0, set())
+
+
+def test_what_was_killed_is_undone_by_the_next_job_and_by_reap(
+    libvirtd: Libvirtd, user: pwd.struct_passwd, programs: Path, work: Path
+) -> None:
+    """Guests, daemons, directory and spool of a body that a kill -9 ended; never those of one that lives."""
+    write_job(work, "sleep 600")
+    batch, reap = batch_job(user, programs, work), as_user(user, programs, "vtorque-runtime", "reap")
+    with started(batch, work) as process:
+        dead, pid = next_guest(user, process, set())
+        os.kill(pid, signal.SIGKILL)
+    assert (guests_of(user), left_of(user)) == ({dead}, (1, {dead}))
+    with started(batch, work) as process:
+        alive, pid = next_guest(user, process, {dead})
+        assert (guests_of(user), left_of(user)) == ({alive}, (1, {alive}))
+        done = subprocess.run(reap, capture_output=True, text=True, check=True)
+        assert f"{alive}: alive" in done.stdout
+        assert (guests_of(user), left_of(user), process.poll()) == ({alive}, (1, {alive}), None)
+        os.kill(pid, signal.SIGKILL)
+        assert f"vtorque: {dead}: its process" in process.communicate()[1]
+    done = subprocess.run(reap, capture_output=True, text=True, check=True)
+    assert f"{alive}: its process {pid} is gone; undone\n/tmp/vt-" in done.stdout
+    assert (guests_of(user), left_of(user)) == (set(), (0, set()))
 
 
 def test_root_boots_none(libvirtd: Libvirtd, user: pwd.struct_passwd, programs: Path, work: Path) -> None:

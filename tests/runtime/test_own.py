@@ -3,7 +3,6 @@
 import hashlib
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +13,6 @@ from tests.runtime import fakes
 from vtorque_runtime.images import opened
 from vtorque_runtime.images.own import own_files
 from vtorque_runtime.recheck import recheck
-from vtorque_runtime.session import own_libvirt
 from vtorque_runtime.shares import offer_of
 from vtorque_spec.fault import Fault
 from vtorque_spec.plan import Filesystem, OfferedMount, OwnImage
@@ -140,34 +138,3 @@ def test_what_a_site_offers_is_shared_by_qemu_and_read_only_stays_so(tmp_path: P
     assert offer_of(replace(share, read_only=False), context) is None
     assert offer_of(replace(share, source="/srv/nas"), context) is None
     assert offer_of(share, replace(context, lane="system")) is None
-
-
-def test_a_batch_system_that_ends_the_job_leaves_nothing(tmp_path: Path) -> None:
-    program = (
-        "import os, time\nfrom vtorque_runtime.session import own_libvirt\n"
-        "with own_libvirt():\n    print(os.environ['XDG_RUNTIME_DIR'], flush=True)\n    time.sleep(60)\n"
-    )
-    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        directory = Path(process.stdout.readline().strip()).parent
-        assert directory.is_dir()
-        process.terminate()
-        assert process.wait(30) == 143
-    assert not directory.exists()
-
-
-def test_a_libvirt_of_ones_own_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its daemon is ended by its number, and its directory is gone; the environment is what it was."""
-    monkeypatch.setenv("XDG_RUNTIME_DIR", "/run/user/4711")
-    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
-    with own_libvirt():
-        at = Path(os.environ["XDG_RUNTIME_DIR"])
-        assert at.parent.stat().st_mode & 0o777 == 0o700
-        assert len(f"{at.parent}/c/libvirt/qemu/channel/target/domain-10-{'n' * 20}/org.qemu.guest_agent.0") <= 107
-        daemon = subprocess.Popen(["sleep", "60"])
-        (at / "libvirt").mkdir()
-        (at / "libvirt/libvirtd.pid").write_text(f"{daemon.pid}\n")
-    assert daemon.wait(5) == -15
-    assert not at.parent.exists()
-    assert os.environ["XDG_RUNTIME_DIR"] == "/run/user/4711"
-    assert "XDG_CONFIG_HOME" not in os.environ
