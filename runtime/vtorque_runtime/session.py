@@ -23,6 +23,7 @@ from pathlib import Path
 from vtorque_runtime.files import boot_id, make_missing, start_ticks
 from vtorque_runtime.log import LOG
 from vtorque_runtime.spool import Registration, Registry
+from vtorque_spec.fault import Fault
 
 _PLACES = {"XDG_RUNTIME_DIR": "r", "XDG_CONFIG_HOME": "c", "XDG_CACHE_HOME": "h"}
 """Where a daemon keeps its sockets, guests and logs: https://specifications.freedesktop.org/basedir-spec/latest/
@@ -94,13 +95,12 @@ class Session:
 def own_libvirt(registry: Registry) -> Iterator[None]:
     """Have qemu:///session be this process's own, until the end of the block. Call it before anything asks libvirt.
 
-    SIGTERM ends the block as well, with SystemExit. Call it in the main thread.
+    SIGTERM ends the block as well, with SystemExit. Call it in the main thread. Raises Fault VT0914.
     """
     handler = signal.signal(signal.SIGTERM, _end)
     before = {name: os.environ.get(name) for name in _PLACES}
-    session = _registered(registry)
+    session = _made(registry)
     try:
-        session.home.mkdir(mode=0o700)
         for name, place in _PLACES.items():
             (session.home / place).mkdir(mode=0o700)
             os.environ[name] = str(session.home / place)
@@ -126,11 +126,16 @@ def dead(registry: Registry) -> list[Session]:
     return found
 
 
-def _registered(registry: Registry) -> Session:
+def _made(registry: Registry) -> Session:
     records, name, holder = registry.base / "sessions", secrets.token_hex(4), _holder(os.getpid())
-    make_missing(records, 0o700)
     session = Session(name, holder, records / f"{name}.{holder}")
-    session.record.touch(0o600, exist_ok=False)
+    try:
+        make_missing(records, 0o700)
+        session.record.touch(0o600)
+        session.home.mkdir(mode=0o700)
+    except OSError as error:
+        session.record.unlink(missing_ok=True)  # a directory that is there is not this one's to remove
+        raise Fault("VT0914", f"no place for a libvirt of the job's own: {error}") from None
     return session
 
 

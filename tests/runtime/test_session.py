@@ -171,6 +171,16 @@ def test_a_libvirt_of_ones_own_leaves_nothing(registry: Registry, monkeypatch: p
     assert "XDG_CONFIG_HOME" not in os.environ
 
 
+def test_a_directory_that_is_there_is_not_taken(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    with body(registry, "local-1") as alive:
+        name = alive.home.name.removeprefix("vt-")
+        monkeypatch.setattr("secrets.token_hex", lambda _: name)
+        with pytest.raises(Fault, match="VT0914: no place"), own_libvirt(registry):
+            pytest.fail("it was taken")
+        assert reap_sessions(registry) == ([], [])
+        assert (runs(alive.guest), alive.home.is_dir(), left_in(registry)) == (True, True, {"local-1", name})
+
+
 def test_what_does_not_end_by_itself_is_killed(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vtorque_runtime.session._ENDINGS", ((signal.SIGTERM, 0.1), (signal.SIGKILL, 10.0)))
     with own_libvirt(registry):
