@@ -246,7 +246,7 @@ def test_what_was_killed_is_undone_by_the_next_job_and_by_reap(
         assert f"vtorque: {dead}: its process" in process.communicate()[1]
     done = subprocess.run(reap, capture_output=True, text=True, check=True)
     assert f"{alive}: its process {pid} is gone; undone\n/tmp/vt-" in done.stdout
-    assert (guests_of(user), left_of(user)) == (set(), (0, set()))
+    assert (processes_of(user), left_of(user)) == ([], (0, set()))
 
 
 def test_root_boots_none(libvirtd: Libvirtd, user: pwd.struct_passwd, programs: Path, work: Path) -> None:

@@ -36,11 +36,11 @@ def reap(registry: Registry, connect: Connect = connect_libvirt) -> tuple[list[s
     return done, faults
 
 
-def reap_sessions(registry: Registry, connect: Connect = connect_libvirt) -> tuple[list[str], list[Fault]]:
-    """Do what `reap` does for those jobs alone that were killed in a libvirt of their own; it asks no other."""
+def reap_sessions(registry: Registry) -> tuple[list[str], list[Fault]]:
+    """Do what `reap` does for those jobs alone that were killed in a libvirt of their own; no libvirt is asked."""
     dead = session.dead(registry)
     jobs = [held for held in registry.registrations() if any(one.has(held) for one in dead)]
-    return _reap_jobs(registry, jobs, dead, connect)
+    return _reap_jobs(registry, jobs, dead, session.ended)
 
 
 def _reap_jobs(
@@ -50,8 +50,9 @@ def _reap_jobs(
     for one in dead:
         one.end()  # before the files go that its guests have open
     for held in jobs:
+        asked = session.ended if any(one.has(held) for one in dead) else connect
         try:
-            done.append(f"{held.job_id}: {_reap(registry, held, connect)}")
+            done.append(f"{held.job_id}: {_reap(registry, held, asked)}")
         except Fault as fault:
             faults.append(fault)
         except Exception as error:  # a disk that is full, or whatever it is: the next job may have another trouble

@@ -23,6 +23,7 @@ from pathlib import Path
 from vtorque_runtime.files import boot_id, make_missing, start_ticks
 from vtorque_runtime.log import LOG
 from vtorque_runtime.spool import Registration, Registry
+from vtorque_runtime.steps import Destroyer
 from vtorque_spec.fault import Fault
 
 _PLACES = {"XDG_RUNTIME_DIR": "r", "XDG_CONFIG_HOME": "c", "XDG_CACHE_HOME": "h"}
@@ -124,6 +125,28 @@ def dead(registry: Registry) -> list[Session]:
         if holder != _holder(int(holder.split(".")[0])):
             found.append(Session(name, holder, record))
     return found
+
+
+class _Ended:
+    """A libvirt that was ended, with all that it had."""
+
+    def destroy_domain(self, uuid: str) -> None: ...
+
+    def destroy_network(self, uuid: str) -> None: ...
+
+    def destroy_filter(self, uuid: str) -> None: ...
+
+    def ask_agent(self, uuid: str, request: str, limit_s: int) -> str | None: ...
+
+    def domain_uuids(self) -> set[str]:
+        return set()
+
+    network_uuids = filter_uuids = domain_uuids
+
+
+def ended(_uri: str) -> Destroyer:
+    """Connect to what is left of the libvirt of a session that was ended: nothing, and no daemon is started for it."""
+    return _Ended()
 
 
 def _made(registry: Registry) -> Session:

@@ -19,7 +19,7 @@ from vtorque_runtime.session import own_libvirt
 from vtorque_runtime.spool import Registry, open_registry
 from vtorque_spec.fault import Fault
 
-Clean = Callable[[Registry, Callable[[str], FileHypervisor]], tuple[list[str], list[Fault]]]
+Clean = Callable[[Registry], tuple[list[str], list[Fault]]]
 EITHER = pytest.mark.parametrize("clean", [reap, reap_sessions])
 
 PROGRAM = """
@@ -88,13 +88,14 @@ def left_in(registry: Registry) -> set[str]:
 
 @EITHER
 def test_what_a_kill_left_is_undone_and_what_lives_is_not_touched(registry: Registry, clean: Clean) -> None:
+    """And no libvirt is asked for the guests of one that is gone, for asking starts the user's common one."""
     with body(registry, "local-1") as dead, body(registry, "local-2") as alive:
         dead.kill()
         assert (runs(dead.guest), dead.home.is_dir()) == (True, True)
         names = {one.home.name.removeprefix("vt-") for one in (dead, alive)}
         assert left_in(registry) == {"local-1", "local-2", *names}
         for _ in range(2):
-            assert clean(registry, FileHypervisor)[1] == []
+            assert clean(registry)[1] == []
             assert (runs(dead.guest), dead.home.exists()) == (False, False)
             assert (runs(alive.guest), alive.home.is_dir(), alive.process.poll()) == (True, True, None)
             assert left_in(registry) == {"local-2", alive.home.name.removeprefix("vt-")}
@@ -104,21 +105,25 @@ def test_what_a_kill_left_is_undone_and_what_lives_is_not_touched(registry: Regi
 def test_killed_before_there_was_a_job(registry: Registry, clean: Clean) -> None:
     with body(registry, "") as dead:
         dead.kill()
-        assert clean(registry, FileHypervisor) == ([f"{dead.home}: its process is gone; removed"], [])
+        assert clean(registry) == ([f"{dead.home}: its process is gone; removed"], [])
         assert (runs(dead.guest), dead.home.exists(), left_in(registry)) == (False, False, set())
 
 
 @EITHER
-def test_what_cannot_be_undone_is_told_once_and_tried_again(registry: Registry, clean: Clean) -> None:
-    def refused(uri: str) -> FileHypervisor:
-        raise Fault("VT0902", f"libvirt does not answer at {uri}")
+def test_what_cannot_be_undone_is_told_once_and_tried_again(
+    registry: Registry, clean: Clean, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(directory: Path, name: str) -> None:
+        raise OSError(f"{directory / name} stays")
 
     with body(registry, "local-1") as dead:
         dead.kill()
-        assert [fault.code for fault in clean(registry, refused)[1]] == ["VT0911"]
+        with monkeypatch.context() as patch:
+            patch.setattr("vtorque_runtime.steps.remove_entry", refused)
+            assert [fault.code for fault in clean(registry)[1]] == ["VT0911"]
         assert not runs(dead.guest)
         assert left_in(registry) == {"local-1", dead.home.name.removeprefix("vt-")}
-        assert clean(registry, FileHypervisor)[1] == []
+        assert clean(registry)[1] == []
         assert (dead.home.exists(), left_in(registry)) == (False, set())
 
 
@@ -126,7 +131,7 @@ def test_a_run_in_the_users_common_libvirt_is_for_reap_alone(registry: Registry)
     """A batch job does not ask that one, because it would start there and end with the job."""
     with body(registry, "local-1", "common") as dead:
         dead.kill()
-        assert reap_sessions(registry, FileHypervisor) == ([], [])
+        assert reap_sessions(registry) == ([], [])
         assert left_in(registry) == {"local-1"}
         assert reap(registry, FileHypervisor)[1] == []
         assert (runs(dead.guest), left_in(registry)) == (True, set())  # its libvirt ends a real guest

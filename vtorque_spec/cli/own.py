@@ -48,8 +48,8 @@ def command(system: Flavour, site: Path | None) -> int:
     from vtorque_runtime.spool import open_registry
 
     job, registry = adapter(system).own_job(os.environ), open_registry("session")
+    _clean(registry)
     with own_libvirt(registry):
-        _clean(registry)
         context = replace(context_of(owner.pw_uid, facts), batch=system)
         return carry_out(machine, user_part, owner, facts, context, job[1] if job else None)
 
