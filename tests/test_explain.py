@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.spec.helpers import MINIMAL, ROOT, document
+from tests.spec.helpers import MINIMAL, ROOT, check, document
 from tests.test_cli import vtorque
 from tests.test_offer import VULCAN, directory
 from vtorque_spec.cli.explain_field import field_at
@@ -15,6 +15,7 @@ from vtorque_spec.policy.told.offer import type_words
 from vtorque_spec.policy.told.wording import named
 from vtorque_spec.spec.examples import example, short_example
 from vtorque_spec.spec.fields import ANY, Field, all_fields
+from vtorque_spec.spec.machine import OWN_MEMBERS
 from vtorque_spec.spec.parse import parse_job
 
 FIELDS = list(all_fields())
@@ -96,6 +97,14 @@ def test_every_example_is_right(field: Field) -> None:
         report = Report()
         text = "\n".join({**base, str(field.path[0]): line}.values()) + "\n"
         assert parse_job(document(text), report) is not None, report.items
+
+
+@pytest.mark.parametrize("member", OWN_MEMBERS)
+def test_the_example_of_ones_own_image_passes_at_a_site(member: str) -> None:
+    """It has a name that the catalogue does not have, so that the whole of it is right."""
+    text = "\n".join(line for line in MINIMAL.splitlines() if not line.startswith("image:"))
+    _, report = check(f"{text}\n{example(('image', member))}\n")
+    assert report.items == []
 
 
 @pytest.mark.parametrize(("name", "type_"), [("run.command", "list of texts"), ("run.commands", "list of lists")])

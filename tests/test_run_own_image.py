@@ -1,18 +1,21 @@
 """A user's own image, in which the job is root: through no mount does that root get what its user has not outside."""
 
+import json
 import os
 import pwd
 import re
 import shutil
+import signal
 import stat
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.boots import BOOT_LIMIT_S, OTHER_USER, Done, make_user
+from tests.boots import BOOT_LIMIT_S, OTHER_USER, Done, make_user, started
 from tests.spec.helpers import ROOT
 from tests.support.cluster_site import write_hook, write_site
 from tests.support.libvirtd import Libvirtd
@@ -155,14 +158,17 @@ def listed(directory: Path) -> dict[str, tuple[int, int, str | None]]:
     return found
 
 
+def compiled(world: World, work: Path) -> str:
+    """The job's script, as its owner gets it."""
+    words = ("vtorque", "compile", "--batch=slurm", f"--site={work}/site", f"{work}/job.vjob.yaml")
+    return world.slurm.command(*words, user=world.user) + "\n"
+
+
 def submit(world: World, work: Path) -> str:
-    """Compile the job and submit it, as its owner does."""
-    site = f"--site={work}/site"
-    script = world.slurm.command("vtorque", "compile", "--batch=slurm", site, f"{work}/job.vjob.yaml", user=world.user)
     for name in ("out", "err"):
         (world.slurm.home(world.user) / name).unlink(missing_ok=True)
     export = f"--export=ALL,VTORQUE_SITE={work}/site"
-    return world.slurm.submit(script + "\n", world.user, "--output=out", "--error=err", export)
+    return world.slurm.submit(compiled(world, work), world.user, "--output=out", "--error=err", export)
 
 
 def left_of(user: pwd.struct_passwd) -> list[str]:
@@ -173,6 +179,31 @@ def left_of(user: pwd.struct_passwd) -> list[str]:
     found = [line for state, line in running if any(word in line for word in words) and state[0] != "Z"]
     found += [str(path) for path in Path("/tmp").glob("vt-*") if path.stat().st_uid == user.pw_uid]
     return found + [str(path) for path in Path(f"/var/tmp/vtorque-{user.pw_uid}/jobs").iterdir() if path.is_dir()]
+
+
+def by_hand(user: pwd.struct_passwd, programs: Path, work: Path, *words: str | Path) -> list[str]:
+    """The command that runs something as the batch system would on another node."""
+    path = f"{programs}:/usr/local/bin:/usr/bin:/bin"
+    of_batch = ("SLURM_JOB_ID=4711", "SLURMD_NODENAME=n1", f"VTORQUE_SITE={work}/site")
+    own = ["env", "-i", f"HOME={user.pw_dir}", f"USER={user.pw_name}", f"PATH={path}", "LANG=C.UTF-8", *of_batch]
+    return ["runuser", "-u", user.pw_name, "--", *own, *map(str, words)]
+
+
+def jobs_of(user: pwd.struct_passwd) -> tuple[set[str], set[str], int]:
+    """The jobs of the user's that have a QEMU, those in the user's spool, and how many own libvirts there are."""
+    left = left_of(user)
+    guests = {found[1] for line in left if (found := re.search(r"guest=vt-(local-\w+)-0", line))}
+    jobs = {Path(line).name for line in left if line.startswith("/var/tmp/")}
+    return guests, jobs, len([line for line in left if line.startswith("/tmp/")])
+
+
+def next_guest(user: pwd.struct_passwd, process: "subprocess.Popen[str]", but: set[str]) -> tuple[str, int]:
+    """Wait for a job that has a QEMU and is none of `but`; return its name and the process that has it."""
+    while not (new := jobs_of(user)[0] - but):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.2)
+    (job,) = new
+    return job, json.loads(Path(f"/var/tmp/vtorque-{user.pw_uid}/jobs/{job}/job.json").read_text())["pid"]
 
 
 def test_the_guests_root_gains_nothing_outside(world: World, shared: Path, work: Path, count_boots: Count) -> None:
@@ -222,6 +253,33 @@ def test_the_guests_root_gains_nothing_outside(world: World, shared: Path, work:
     assert {uid for uid, _, _ in new.values()} == {world.user.pw_uid}
     assert not [name for name, (_, mode, _) in new.items() if stat.S_ISCHR(mode) or stat.S_ISBLK(mode)]
     assert [line for line in left_of(world.user) if line not in others] == []
+
+
+def test_what_was_killed_is_undone_by_the_next_job_and_by_reap(
+    world: World, installed_programs: Path, work: Path
+) -> None:
+    """Guests, daemons, directory and spool of a body that a kill -9 ended; never those of one that lives."""
+    write_job(work, "sleep 600")
+    user, others = world.user, left_of(world.user)
+    script = work / "job.sh"
+    script.write_text(compiled(world, work))
+    batch = by_hand(user, installed_programs, work, "bash", script)
+    reap = by_hand(user, installed_programs, work, "vtorque-runtime", "reap")
+    with started(batch, work) as process:
+        dead, pid = next_guest(user, process, set())
+        os.kill(pid, signal.SIGKILL)
+    assert jobs_of(user) == ({dead}, {dead}, 1)
+    with started(batch, work) as process:
+        alive, pid = next_guest(user, process, {dead})
+        assert jobs_of(user) == ({alive}, {alive}, 1)
+        done = subprocess.run(reap, capture_output=True, text=True, check=True)
+        assert f"{alive}: alive" in done.stdout
+        assert (jobs_of(user), process.poll()) == (({alive}, {alive}, 1), None)
+        os.kill(pid, signal.SIGKILL)
+        assert f"vtorque: {dead}: its process" in process.communicate()[1]
+    done = subprocess.run(reap, capture_output=True, text=True, check=True)
+    assert f"{alive}: its process {pid} is gone; undone\n/tmp/vt-" in done.stdout
+    assert [line for line in left_of(user) if line not in others] == []
 
 
 def test_root_boots_none(libvirtd: Libvirtd, user: pwd.struct_passwd, installed_programs: Path, work: Path) -> None:

@@ -5,9 +5,10 @@ said twice, a minute apart. A job of `vtorque run` is over with its process.
 """
 
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
-from vtorque_runtime import epilogue, teardown
+from vtorque_runtime import epilogue, session, teardown
 from vtorque_runtime.batch import adapter
 from vtorque_runtime.batch.contract import State
 from vtorque_runtime.files import boot_id, replace_file
@@ -25,20 +26,42 @@ _HOOKS_LOG_BYTES = 16 * 1024**2
 
 def reap(registry: Registry, connect: Connect = connect_libvirt) -> tuple[list[str], list[Fault]]:
     """Undo every job that is over; return one sentence for each job, and what could not be undone (VT0911, VT0944)."""
-    done, faults = [], []
-    for held in registry.registrations():
-        try:
-            done.append(f"{held.job_id}: {_reap(registry, held, connect)}")
-        except Fault as fault:
-            faults.append(fault)
-        except Exception as error:  # a disk that is full, or whatever it is: the next job may have another trouble
-            faults.append(Fault("VT0911", f"job {held.job_id} could not be looked after: {error!r}"))
+    done, faults = _reap_jobs(registry, registry.registrations(), session.dead(registry), connect)
     faults += registry.damaged()
     try:
         done += [f"{name}: never registered; removed" for name in registry.remove_unfinished()]
         _forget(registry)
     except OSError as error:
         faults.append(Fault("VT0911", f"what is old could not be removed: {error}", help="is a disk read only?"))
+    return done, faults
+
+
+def reap_sessions(registry: Registry) -> tuple[list[str], list[Fault]]:
+    """Do what `reap` does for those jobs alone that were killed in a libvirt of their own; no libvirt is asked."""
+    dead = session.dead(registry)
+    jobs = [held for held in registry.registrations() if any(one.has(held) for one in dead)]
+    return _reap_jobs(registry, jobs, dead, session.ended)
+
+
+def _reap_jobs(
+    registry: Registry, jobs: Iterable[Registration], dead: list[session.Session], connect: Connect
+) -> tuple[list[str], list[Fault]]:
+    done, faults = [], []
+    for one in dead:
+        one.end()  # before the files go that its guests have open
+    for held in jobs:
+        asked = session.ended if any(one.has(held) for one in dead) else connect
+        try:
+            done.append(f"{held.job_id}: {_reap(registry, held, asked)}")
+        except Fault as fault:
+            faults.append(fault)
+        except Exception as error:  # a disk that is full, or whatever it is: the next job may have another trouble
+            faults.append(Fault("VT0911", f"job {held.job_id} could not be looked after: {error!r}"))
+    left = registry.registrations()
+    for one in dead:
+        if not any(one.has(held) for held in left):
+            one.remove()
+            done.append(f"{one.home}: its process is gone; removed")
     return done, faults
 
 

@@ -104,7 +104,7 @@ def test_holes_stay_holes(run: Run, tmp_path: Path, images: Path, made: Callable
         (lambda disk: (disk.parent / "vmlinuz-6.1").write_bytes(b"x" * 9000), (), "VT0522", "is no kernel"),
         (lambda disk: (disk.parent / "vmlinuz-5.9").write_bytes(b"x"), (), "VT0522", "vmlinuz-5.9, vmlinuz-6.1 are"),
         (lambda disk: None, ("--cmdline", ""), "VT0522", "needs a kernel command line"),
-        (lambda disk: None, ("--set", "min_memory=4"), "VT0107", "unit"),
+        (lambda disk: None, ("--set", "min_memory=4"), "VT0701", "`min_memory`: `4` has no unit"),
     ],
     ids=["no-file", "link", "pipe", "format", "cut-off", "no-kernel", "no-initrd", "bad-kernel", "two-kernels",
          "no-cmdline", "no-unit"],

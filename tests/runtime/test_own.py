@@ -3,7 +3,6 @@
 import hashlib
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +14,6 @@ from tests.runtime.test_boot import LOOP, World, kill_left, part, ready_then, wo
 from vtorque_runtime.images import opened
 from vtorque_runtime.images.own import own_files
 from vtorque_runtime.recheck import recheck
-from vtorque_runtime.session import own_libvirt
 from vtorque_runtime.shares import offer_of
 from vtorque_runtime.signals import SignalledError
 from vtorque_spec.fault import Fault
@@ -151,25 +149,6 @@ def test_what_a_site_offers_is_shared_by_qemu_and_read_only_stays_so(tmp_path: P
     assert offer_of(share, replace(context, lane="system")) is None
 
 
-@pytest.mark.parametrize("again", ["", "    os.kill(os.getpid(), signal.SIGTERM)\n"])
-def test_a_batch_system_that_ends_the_job_leaves_nothing(again: str) -> None:
-    """However often it tells it to end."""
-    program = (
-        "import os, shutil, signal, time\nfrom vtorque_runtime import session\n"
-        "whole = session._end_daemons\n"
-        f"def _end_daemons(directory):\n{again}    whole(directory)\n"
-        "session._end_daemons = _end_daemons\n"
-        "with session.own_libvirt():\n    print(os.environ['XDG_RUNTIME_DIR'], flush=True)\n    time.sleep(60)\n"
-    )
-    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        directory = Path(process.stdout.readline().strip()).parent
-        assert directory.is_dir()
-        process.terminate()
-        assert process.wait(30) == 143
-    assert not directory.exists()
-
-
 def test_a_signal_that_ends_qemu_as_well_is_what_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A batch system's comes to each process of a job; that the guest is lost by it is no fault of the guest's."""
     told = world.run_directory / "told"
@@ -179,20 +158,3 @@ def test_a_signal_that_ends_qemu_as_well_is_what_is_told(world: World, monkeypat
         world.run(part(f"trap 'touch {told}' TERM\ntouch {world.run_directory}/ready{LOOP}"))
     thread.join()
     kill_left(world)
-
-
-def test_a_libvirt_of_ones_own_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its daemon is ended by its number, and its directory is gone; the environment is what it was."""
-    monkeypatch.setenv("XDG_RUNTIME_DIR", "/run/user/4711")
-    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
-    with own_libvirt():
-        at = Path(os.environ["XDG_RUNTIME_DIR"])
-        assert at.parent.stat().st_mode & 0o777 == 0o700
-        assert len(f"{at.parent}/c/libvirt/qemu/channel/target/domain-10-{'n' * 20}/org.qemu.guest_agent.0") <= 107
-        daemon = subprocess.Popen(["sleep", "60"])
-        (at / "libvirt").mkdir()
-        (at / "libvirt/libvirtd.pid").write_text(f"{daemon.pid}\n")
-    assert daemon.wait(5) == -15
-    assert not at.parent.exists()
-    assert os.environ["XDG_RUNTIME_DIR"] == "/run/user/4711"
-    assert "XDG_CONFIG_HOME" not in os.environ

@@ -10,6 +10,7 @@ import click
 
 from vtorque_spec import render
 from vtorque_spec.diagnostics import Diagnostic, Report
+from vtorque_spec.render.formats import FORMATS
 
 _STYLES: dict[str, dict[str, Any]] = {
     "error": {"fg": "red", "bold": True},
@@ -32,6 +33,14 @@ SITE_DIRECTORY: Callable[[Any], Any] = click.argument(
     "directory", metavar="[DIR]", required=False, type=click.Path(path_type=Path, exists=True, file_okay=False)
 )
 """The site's directory, for commands that are about a site; --site says it as well."""
+
+FINDINGS_FORMAT: Callable[[Any], Any] = click.option(
+    "--format",
+    "form",
+    type=click.Choice(FORMATS),
+    default="text",
+    help="How findings are printed; json is one object a line for each.",
+)
 
 _CONTEXT = (
     click.option("--as", "user", metavar="USER", help="Check as for this user. [default: you]"),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from vtorque_spec.cli.common import SITE_OPTION, context_options, print_findings
+from vtorque_spec.cli.common import FINDINGS_FORMAT, SITE_OPTION, context_options, print_findings
 from vtorque_spec.cli.progress import bar
 from vtorque_spec.cli.setting import asked_context, find_site
 from vtorque_spec.diagnostics import Diagnostic, Report, Severity
@@ -18,7 +18,7 @@ from vtorque_spec.lint.files import job_files
 from vtorque_spec.lint.mend import Change
 from vtorque_spec.lint.selection import Selection, UnknownCode, codes_of, known_codes
 from vtorque_spec.render import printable
-from vtorque_spec.render.formats import FORMATS, write
+from vtorque_spec.render.formats import write
 from vtorque_spec.site import Site
 from vtorque_spec.sources import Sources
 
@@ -28,7 +28,7 @@ _SELECT_HELP = "Report these findings only: codes or their beginnings, with comm
 
 @click.command()
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
-@click.option("--format", "form", type=click.Choice(FORMATS), default="text", help="How findings are printed.")
+@FINDINGS_FORMAT
 @click.option("--select", metavar="CODES", help=_SELECT_HELP)
 @click.option("--ignore", metavar="CODES", help="Do not report these, even if they are selected.")
 @click.option("--baseline", type=_FILE, metavar="FILE", help="Do not report what this baseline knows.")

@@ -6,17 +6,20 @@ import pwd
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 import click
 
 from vtorque_spec.canonical import DecodeError
 from vtorque_spec.carrier import decode_user_part, split_parts
-from vtorque_spec.cli.common import SITE_OPTION
+from vtorque_spec.cli.common import SITE_OPTION, print_findings
 from vtorque_spec.cli.run import carry_out
 from vtorque_spec.cli.setting import context_of, the_site
 from vtorque_spec.fault import Fault
 from vtorque_spec.plan import Flavour
+
+if TYPE_CHECKING:
+    from vtorque_runtime.spool import Registry
 
 _LIMIT_BYTES = 4 * 2**20
 
@@ -42,8 +45,21 @@ def command(system: Flavour, site: Path | None) -> int:
     owner, facts = pwd.getpwuid(os.geteuid()), the_site(site)
     from vtorque_runtime.batch import adapter
     from vtorque_runtime.session import own_libvirt
+    from vtorque_runtime.spool import open_registry
 
-    job = adapter(system).own_job(os.environ)
-    with own_libvirt():
+    job, registry = adapter(system).own_job(os.environ), open_registry("session")
+    _clean(registry)
+    with own_libvirt(registry):
         context = replace(context_of(owner.pw_uid, facts), batch=system)
         return carry_out(machine, user_part, owner, facts, context, job[1] if job else None)
+
+
+def _clean(registry: "Registry") -> None:
+    """Undo what jobs of the same user's left here that were killed; what is left after that does not stop this one."""
+    from vtorque_runtime.reap import reap_sessions
+    from vtorque_spec.driver import of_fault
+
+    done, faults = reap_sessions(registry)
+    for line in done:
+        click.echo(f"vtorque: {line}", err=True)
+    print_findings(map(of_fault, faults))

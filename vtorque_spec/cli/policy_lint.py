@@ -4,13 +4,13 @@ from pathlib import Path
 
 import click
 
-from vtorque_spec.cli.common import SITE_DIRECTORY, SITE_OPTION, print_findings
+from vtorque_spec.cli.common import FINDINGS_FORMAT, SITE_DIRECTORY, SITE_OPTION, print_findings
 from vtorque_spec.render import formats
 
 
 @click.command()
 @SITE_DIRECTORY
-@click.option("--format", "form", type=click.Choice(formats.FORMATS), default="text", help="How findings are printed.")
+@FINDINGS_FORMAT
 @SITE_OPTION
 def command(directory: Path | None, form: str, site: Path | None) -> int:
     """Find what is wrong, contradictory or useless in a site's policy. Exits with 1 when there is an error.

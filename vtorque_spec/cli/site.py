@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vtorque_spec.cli.common import SITE_DIRECTORY, SITE_OPTION, finish, print_findings
+from vtorque_spec.cli.common import FINDINGS_FORMAT, SITE_DIRECTORY, SITE_OPTION, finish, print_findings
 from vtorque_spec.render import formats
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def command() -> None:
 @SITE_DIRECTORY
 @SITE_OPTION
 @click.option("--images", is_flag=True, help="Also check the images' disks on this machine: owner, digest, contents.")
-@click.option("--format", "form", type=click.Choice(formats.FORMATS), default="text", help="How findings are printed.")
+@FINDINGS_FORMAT
 def check(directory: Path | None, site: Path | None, images: bool, form: str) -> int:
     """Check site.yaml, images/*.yaml and policy.yaml, each by itself and together. Exits with 1 on an error.
 

@@ -142,7 +142,7 @@ def policy_of(root: Path, report: Report) -> PolicyFiles:
     policy = read_policy(root, Path("policy.yaml"), Path(shown(root)), found)
     report.items += [item for item in found.items if item.code is Code.POLICY_SCHEMA]
     found.items = [item for item in found.items if item.code is not Code.POLICY_SCHEMA]
-    _add_as_site_file(found, report)
+    add_as_site_file(found, report)
     return policy
 
 
@@ -150,12 +150,12 @@ def _read_as(model: type[M], path: Path, report: Report) -> tuple[M, Document] |
     found = Report()
     document = read(path, found, shown(path))
     parsed = parse_as(model, document, found) if document is not None else None
-    _add_as_site_file(found, report)
+    add_as_site_file(found, report)
     return (parsed, document) if parsed is not None and document is not None else None
 
 
-def _add_as_site_file(found: Report, report: Report) -> None:
-    """What is wrong with a file of the site is not the job's fault, so it has a code of its own."""
+def add_as_site_file(found: Report, report: Report) -> None:
+    """Add the findings of a file of the site, with a code of their own: what is wrong there is not the job's fault."""
     for item in found.items:
         hint = item.help
         if item.code is Code.EMPTY_FILE:

@@ -9,6 +9,7 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
 from vtorque_spec.diagnostics import Report
 from vtorque_spec.document import Document, load
+from vtorque_spec.site import add_as_site_file
 from vtorque_spec.site.image import CatalogueImage
 from vtorque_spec.spec.parse import parse_as
 
@@ -30,9 +31,11 @@ def changed_text(text: str, members: Mapping[str, Any]) -> str:
 
 
 def read_entry(name: str, text: str, report: Report) -> tuple[CatalogueImage, Document] | None:
-    """Check an entry's text as the language has it; `name` is that of its file."""
-    document = load(name, text.encode(), report)
-    image = parse_as(CatalogueImage, document, report) if document is not None else None
+    """Check an entry's text as its file is checked when the site is read; `name` is the file's."""
+    found = Report()
+    document = load(name, text.encode(), found)
+    image = parse_as(CatalogueImage, document, found) if document is not None else None
+    add_as_site_file(found, report)
     return (image, document) if image is not None and document is not None else None
 
 

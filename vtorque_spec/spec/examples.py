@@ -60,6 +60,9 @@ _BESIDE: dict[str, tuple[str, ...]] = {
 }
 """Members that a field needs beside it and that the language does not require everywhere."""
 
+_OWN_NAME = "mine"
+"""The name of one's own image, which is not one of the catalogue's."""
+
 _NAMES = {"env": "NAME", "depends": "afterok"}
 """A name in each free mapping."""
 
@@ -84,7 +87,8 @@ def example(path: Path, value: Any = None) -> str:
 def _beside(path: Path, above: Field | None) -> dict[str, Any]:
     members = above.members() if above else {}
     needed = _BESIDE.get(_key(path), ()) + tuple(name for name, member in members.items() if member.required)
-    return {name: _value((*path[:-1], name)) for name in dict.fromkeys(needed) if name != path[-1]}
+    found = {name: _value((*path[:-1], name)) for name in dict.fromkeys(needed) if name != path[-1]}
+    return {**found, "name": _OWN_NAME} if path[:-1] == ("image",) and path[-1] in OWN_MEMBERS else found
 
 
 def short_example(field: Field) -> str | None:
