@@ -103,6 +103,8 @@ def test_a_signal_and_output_that_comes_as_it_is_printed(
     with started(run_at(site, user, path), ROOT, PYTHONPATH=PYTHONPATH) as process:
         assert process.stdout is not None
         assert [process.stdout.readline() for _ in range(4)][-1] == "SLEEP 600\n"
+        (seed,) = Path("/var/lib/vtorque/jobs").glob("local-*/vm0/seed.iso")
+        assert b"- POST: /os/hostname\n" in seed.read_bytes()
         process.send_signal(signal.SIGTERM)
         done = finished(process)
     assert done.code == 128 + signal.SIGTERM, done.err

@@ -45,6 +45,8 @@ Of a mount that failed the kernel names the kind (`nfs`), while it looks for its
 """
 
 _STARTED = re.compile(r"Cmdline: ")
+_ECHO = re.compile(r"Cmdline: |Setting in environment: ")
+"""In such lines the kernel repeats what the job said, before it starts the program: nothing in them is a report."""
 _KERNEL = re.compile(r"OSv v(\d{1,4})\.(\d{1,4})\S*$")
 """The kernel's first words; the firmware's may stand before, on the same line."""
 _TELLS_START = (0, 50)
@@ -108,11 +110,12 @@ class Judge:
             return
         self.powered_off = line.endswith(LAST_LINE)
         self._sudden = Report("start", line) if _SUDDEN.search(line) else None
+        echo = self.phase != "running" and _ECHO.match(line)
         if starts(line):
             self.phase = "running"
         elif self.phase is None and _KERNEL.search(line):
             self.phase = "kernel"
-        found = _report(line)
+        found = None if echo else _report(line)
         if found is None:
             return
         if found.kind == "set-up" or (found.kind in ("start", "option") and self.phase != "running"):

@@ -1,11 +1,15 @@
 """What root checks of an OSv guest before it acts on it, and what it then makes in the spool."""
 
+import io
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import pycdlib
 import pytest
+import yaml
+from lxml import etree
 
 from tests.runtime import fakes
 from vtorque_compilers.guests import compile_guests
@@ -14,7 +18,7 @@ from vtorque_runtime.identity import Reserved
 from vtorque_runtime.images.digests import Digests
 from vtorque_runtime.images.opened import OpenFiles
 from vtorque_runtime.osv.disk import write_command_line
-from vtorque_runtime.recheck import check_files, recheck
+from vtorque_runtime.recheck import check_files, domain_xml, recheck
 from vtorque_runtime.threads import verify
 from vtorque_spec.fault import Fault
 from vtorque_spec.plan import (
@@ -189,8 +193,22 @@ def test_a_guest_of_the_other_kind_than_its_image(reserved: Reserved, of: str) -
         recheck(found, reserved.context, facts)  # type: ignore[arg-type]
 
 
+def made(reserved: Reserved, boot: str, *, cloud_init: bool) -> Path:
+    """Return the guest's directory with what root makes of an honest plan."""
+    found = plan(reserved, boot, cloud_init=cloud_init)
+    bundle = NodeBundle(found, compile_guests(found.guests, reserved.context.vms))
+    prologue._make_owner(reserved, linux=False)
+    with OpenFiles(Digests(reserved.registry.base), lambda: None) as files:
+        prologue._check_image(found, files)
+        prologue._make_storage(bundle, found.guests[0], files)
+    return Path(found.spool) / "vm0"
+
+
 @pytest.mark.parametrize("boot", ["kernel", "disk"])
-def test_what_is_made_in_the_spool(reserved: Reserved, boot: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("cloud_init", [True, False])
+def test_what_is_made_in_the_spool(
+    reserved: Reserved, boot: str, cloud_init: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """No key, no initrd; the command line is in the overlay alone where the guest boots from it.
 
     While nobody has the overlay, others who are nobody do not reach it.
@@ -202,15 +220,10 @@ def test_what_is_made_in_the_spool(reserved: Reserved, boot: str, monkeypatch: p
         write_command_line(overlay, line)
 
     monkeypatch.setattr(prologue, "write_command_line", write)
-    found = plan(reserved, boot, cloud_init=False)
-    bundle = NodeBundle(found, compile_guests(found.guests, reserved.context.vms))
-    prologue._make_owner(reserved, linux=False)
-    with OpenFiles(Digests(reserved.registry.base), lambda: None) as files:
-        prologue._check_image(found, files)
-        prologue._make_storage(bundle, found.guests[0], files)
-    own = Path(found.spool) / "vm0"
+    own = made(reserved, boot, cloud_init=cloud_init)
     assert list(reserved.spool.owner.iterdir()) == []
-    assert {path.name for path in own.iterdir()} == {"root.qcow2"} | ({"kernel.elf"} if boot == "kernel" else set())
+    names = {"root.qcow2"} | ({"kernel.elf"} if boot == "kernel" else set()) | ({"seed.iso"} if cloud_init else set())
+    assert {path.name for path in own.iterdir()} == names
     subprocess.run(["qemu-img", "convert", "-O", "raw", own / "root.qcow2", own / "flat"], check=True)
     with (own / "flat").open("rb") as file:
         head = file.read(4096)
@@ -218,6 +231,36 @@ def test_what_is_made_in_the_spool(reserved: Reserved, boot: str, monkeypatch: p
     assert head[512:].split(b"\0")[0] == wanted
     assert modes == ([0o700] if boot == "disk" else [])
     assert (own.stat().st_mode & 0o777, (own / "root.qcow2").stat().st_mode & 0o777) == (0o711, 0o600)
+
+
+@pytest.mark.parametrize("names", ["joliet_path", "rr_path"])
+def test_the_seed_in_the_spool_is_one_that_osv_reads(reserved: Reserved, names: str) -> None:
+    """The whole disk is ISO 9660 with Joliet or Rock Ridge names; of those `user-data` alone, in OSv's own dialect."""
+    seed, text = pycdlib.PyCdlib(), io.BytesIO()
+    seed.open_fp(io.BytesIO((made(reserved, "kernel", cloud_init=True) / "seed.iso").read_bytes()))
+    files = [file for file in seed.list_children(**{names: "/"}) if not (file.is_dot() or file.is_dotdot())]
+    assert [seed.full_path_from_dirrecord(file, rockridge=names == "rr_path") for file in files] == ["/user-data"]
+    seed.get_file_from_iso_fp(text, **{names: "/user-data"})
+    assert yaml.safe_load(text.getvalue()) == {
+        "run": [{"POST": "/os/hostname", "name": reserved.context.slots[0].hostname}]
+    }
+
+
+@pytest.mark.parametrize("boot", ["kernel", "disk"])
+def test_the_domain_has_what_was_made_as_its_disks(reserved: Reserved, boot: str) -> None:
+    """OSv looks for its root on the first and for the seed on the second, both of virtio's bus; a CD drive hangs it."""
+    own, found = made(reserved, boot, cloud_init=True), plan(reserved, boot)
+    bundle = NodeBundle(found, compile_guests(found.guests, reserved.context.vms))
+    disks = etree.fromstring(domain_xml(bundle, found.guests[0])).findall("devices/disk")
+    files = [disk.find("source").get("file") for disk in disks]
+    assert files == [str(own / "root.qcow2"), str(own / "seed.iso")]
+    assert all(Path(file).is_file() for file in files)
+    assert [(disk.get("device"), dict(disk.find("target").attrib)) for disk in disks] == [
+        ("disk", {"dev": "vda", "bus": "virtio"}),
+        ("disk", {"dev": "vdb", "bus": "virtio"}),
+    ]
+    assert [disk.find("driver").get("type") for disk in disks] == ["qcow2", "raw"]
+    assert [disk.find("readonly") is not None for disk in disks] == [False, True]
 
 
 def test_a_guest_that_ended_before_its_threads_were_looked_at(reserved: Reserved, tmp_path: Path) -> None:

@@ -50,19 +50,19 @@ def test_what_a_real_osv_printed(name: str, code: int, finding: str | None) -> N
         ("program /a b/c returned 7", 7, None),
         ("Failed to load object: /x.so. Powering off.", 127, "VT0952"),
         ("Failed to parse command line.", 127, "VT0952"),
-        ("Nothing to run.", 127, "VT0952"),
+        ("This image has an empty command line. Nothing to run.", 127, "VT0952"),
         ("unrecognized option: assign-net", 127, "VT0952"),
         ("not an option: -x", 127, "VT0952"),
-        ("Ignoring value: 'a,b' for option mount-fs", 127, "VT0952"),
+        ("Ignoring value: 'a,b' for option mount-fs, expected in format: <fs_type,url,path>", 127, "VT0952"),
         ("Aborted", 134, "VT0953"),
         ("Assertion failed: x > 0 (a.cc: f: 3)", 134, "VT0953"),
         ("[backtrace]", 134, "VT0953"),
         ("page fault outside application, addr: 0x0", 134, "VT0953"),
         ('Uncaught signal 11 ("Segmentation fault"). Powering off.', 139, "VT0953"),
         ("cloud-init failed when handling 'users'': Handler not found", 1, "VT0954"),
-        ("Error in mount(): Invalid argument", 1, "VT0954"),
+        ("Error in mount(): Invalid argument(22)", 1, "VT0954"),
         ("failed to mount nfs, error = Operation not permitted", 1, "VT0954"),
-        ("failed to create missing mount point /data", 1, "VT0954"),
+        ("failed to create missing mount point /data, error = Read-only file system", 1, "VT0954"),
         ("nothing of the kind", 0, None),
     ],
 )
@@ -126,6 +126,13 @@ def test_what_the_program_says_itself_counts_until_the_kernel_speaks() -> None:
     said = "program exited with status 9\nAborted\nFailed to parse command line.\n"
     assert verdict(f"{BOOT}{said}program exited with status 0\n{END}") == (0, None)
     assert verdict(f"{BOOT}program exited with status 0\nAborted\n[backtrace]\n0x1000\n") == (134, "VT0953")
+
+
+@pytest.mark.parametrize("word", ["Aborted", "Nothing to run.", "failed to mount nfs", "program exited with status 3"])
+def test_what_the_kernel_repeats_of_the_job_is_no_report(word: str) -> None:
+    """It shows variables and the command before the program starts; a program's own line may begin alike."""
+    assert verdict(f"{BEFORE}Setting in environment: NOTE={word}\nCmdline: /t {word}\n{END}") == (0, None)
+    assert verdict(f"{BOOT}Cmdline: program exited with status 3\n{END}") == (3, None)
 
 
 def test_a_line_inside_another_is_none() -> None:

@@ -22,7 +22,7 @@ _FLAGS = ["-m32", "-Os", "-Wall", "-Wextra", "-Werror", "-ffreestanding", "-fno-
 _LINK = ["-nostdlib", "-static", "-no-pie", "-Wl,--build-id=none", "-Wl,--no-warn-rwx-segments"]
 _DISK_BYTES = 1024**2
 IMAGES = {"kernel": "vttest-osv-kernel", "disk": "vttest-osv-disk"}
-"""Those that `published` makes, by the way in which they boot."""
+"""Those that `published` makes, by the way in which they boot. The one that boots its disk reads a seed."""
 _ENTRY = """\
 name: {name}
 description: a stand-in for OSv
@@ -33,7 +33,7 @@ sha256: {sha256}
 format: raw
 min_memory: 64MiB
 min_disk: 1MiB
-osv: {{boot: {boot}}}
+osv: {{boot: {boot}, cloud_init: {cloud_init}}}
 """
 
 
@@ -76,7 +76,9 @@ def published(site: Path) -> Iterator[None]:
             disk = made / f"{boot}.raw"
             disk.write_bytes(guest.disk.read_bytes() + boot.encode().ljust(512))  # of two images, two digests
             sha256 = hashlib.sha256(disk.read_bytes()).hexdigest()
-            (site / f"images/{name}.yaml").write_text(_ENTRY.format(name=name, sha256=sha256, boot=boot))
+            cloud_init = str(boot == "disk").lower()
+            entry = _ENTRY.format(name=name, sha256=sha256, boot=boot, cloud_init=cloud_init)
+            (site / f"images/{name}.yaml").write_text(entry)
             source = Source(name, disk, "raw", guest.kernel if boot == "kernel" else None, None)
             with staged(SYSTEM_STORE, source, created=int(time.time()), progress=lambda *_: None) as image:
                 image.publish()

@@ -1,4 +1,5 @@
 /* A stand-in for OSv: it takes the command line by OSv's grammar, prints what OSv prints, and has one program, /t.
+ * No file system can be mounted: --mount-fs and /tools/mount-fs.so tell it in OSv's words.
  *
  * QEMU starts it by its PVH note (xen/include/public/arch-x86/hvm/start_info.h), or boot.S does from a disk. It drives
  * the serial port, and of ACPI the power button and the soft off, at the ports where SeaBIOS puts them.
@@ -7,7 +8,7 @@
 #include <stdint.h>
 
 enum { SERIAL = 0x3f8, PM_STATUS = 0x600, PM_ENABLE = 0x602, PM_CONTROL = 0x604, POWER_BUTTON = 0x100, SOFT_OFF = 0x2000 };
-enum { LINE = 32256, WORDS = 64, VARIABLES = 64 };
+enum { LINE = 32256, WORDS = 64, VARIABLES = 64, MOUNTS = 64 };
 
 extern void start(void);
 __asm__(
@@ -22,8 +23,8 @@ __asm__(
     ".popsection\n"
     ".pushsection .stack, \"aw\", @nobits\n.space 16384\nstack_end:\n.popsection\n");
 
-static char line[LINE], words_text[2 * LINE], *names[VARIABLES];
-static int variables, verbose, off_on_abort;
+static char line[LINE], words_text[2 * LINE], *names[VARIABLES], *mounts[MOUNTS][3];
+static int variables, mount_count, verbose, off_on_abort;
 
 static void out8(uint16_t port, uint8_t value) { __asm__ volatile("outb %0, %1" ::"a"(value), "Nd"(port)); }
 static void out16(uint16_t port, uint16_t value) { __asm__ volatile("outw %0, %1" ::"a"(value), "Nd"(port)); }
@@ -143,6 +144,7 @@ static int program(int count, char **words) {
         if (same(words[i], "kill")) give_up("Uncaught signal ", next, " (\"Signal\"). Powering off.\n");
         if (same(words[i], "sleep")) print3("SLEEP ", next, "\n"), sleep(number(next));
         if (same(words[i], "hang")) for (print("HANGING\n");;) second();
+        if (same(words[i], "fork")) print("fork() stubbed\nFORK -1 No error information\n");
         if (same(words[i], "say")) print(next); /* without a newline */
         if (same(words[i], "lines")) for (int n = number(next); n-- > 0;) print_number(n), print(": 0123456789abcdef0123456789abcdef0123456789abcdef\n");
         if (same(words[i], "env")) for (int n = 0; n < variables; n++) print3("ENV ", names[n], "\n");
@@ -151,29 +153,71 @@ static int program(int count, char **words) {
     return 0;
 }
 
+static void print_mount(const char *kind, const char *where) {
+    print3("VFS: mounting ", kind, " at "), print3(where, "\n", "");
+}
+
+/* /tools/mount-fs.so, as tools/mount/mount-fs.cc */
+static int mount_program(int count, char **words) {
+    if (count != 4) return print3("Usage:\n\t", words[0], " nfs nfs://server/path /mount_point\n"), 1;
+    print_mount(words[1], words[3]);
+    print("Error in mount(): Operation not permitted(1)\n");
+    return 1;
+}
+
 static void run(int count, char **words) {
-    if (same(words[0], "/tools/mount-fs.so")) {
-        print("Error in mount(): Operation not permitted\n");
-        return;
-    }
-    if (!same(words[0], "/t")) give_up("Failed to load object: ", words[0], ". Powering off.\n");
-    int returned = program(count, words);
+    int by_tool = same(words[0], "/tools/mount-fs.so");
+    if (!by_tool && !same(words[0], "/t")) give_up("Failed to load object: ", words[0], ". Powering off.\n");
+    int returned = by_tool ? mount_program(count, words) : program(count, words);
     if (returned && verbose) print3("program ", words[0], " returned "), print_number(returned), print("\n");
 }
 
-/* --- the command line: core/commands.cc ---------------------------------------------------------------------------- */
+/* --- the command line: loader.cc, core/options.cc, core/commands.cc ------------------------------------------------- */
+
+static const char USAGE[] = "\nOSv options:\n  --help                show help text\n";
+
+static void set_variable(char *text) { names[variables++ % VARIABLES] = text; }
+
+/* `KIND,URL,PATH`, to be mounted when the root is. */
+static void take_mount(char *value) {
+    char **found = mounts[mount_count % MOUNTS];
+    int commas = 0;
+    for (char *c = value; *c; c++) commas += *c == ',';
+    if (commas != 2) {
+        print3("Ignoring value: '", value, "' for option mount-fs, expected in format: <fs_type,url,path>\n");
+        return;
+    }
+    for (int part = 0; part < 3; part++) {
+        found[part] = value;
+        while (*value && *value != ',') value++;
+        *value++ = 0;
+    }
+    mount_count++;
+}
+
+/* As mount_fs() of fs/vfs/main.cc: of a mount that failed the kind is told. */
+static void mount_all(void) {
+    for (int i = 0; i < mount_count && i < MOUNTS; i++) {
+        char *kind = mounts[i][0], *where = mounts[i][2];
+        print3("created missing mount point ", where, "\n"), print_mount(kind, where);
+        print3("failed to mount ", kind, ", error = Operation not permitted\n");
+    }
+}
 
 static void option(char *text) {
     static const char *const known[] = {"--rootfs=", "--nomount", "--nopivot", "--noinit", "--cwd=", "--ip=", "--console=", "--defaultgw=", "--nameserver=", "--norandom"};
     char *value;
+    if (!after(text, "--")) give_up("not an option: ", text, USAGE);
     if (same(text, "--verbose")) verbose = 1;
     else if (same(text, "--power-off-on-abort")) off_on_abort = 1;
-    else if ((value = after(text, "--env="))) names[variables++ % VARIABLES] = value;
-    else if ((value = after(text, "--mount-fs="))) print3("failed to mount ", value, ", error = Operation not permitted\n");
+    else if ((value = after(text, "--env="))) {
+        if (verbose) print3("Setting in environment: ", value, "\n");
+        set_variable(value);
+    } else if ((value = after(text, "--mount-fs="))) take_mount(value);
     else {
         for (size_t i = 0; i < sizeof known / sizeof *known; i++)
             if (after(text, known[i])) return;
-        give_up("unrecognized option: ", text + 2, "\n");
+        give_up("unrecognized option: ", text + 2, USAGE);
     }
 }
 
@@ -225,7 +269,7 @@ static char *word(char **at, char **to) {
 static void commands(char *at) {
     for (char *c = at; *c; c++)
         if (*c & 0x80) give_up("Failed to parse command line.\n", "", "");
-    if (!*at) give_up("Nothing to run.\n", "", "");
+    if (!*at) give_up("This image has an empty command line. Nothing to run.\n", "", "");
     while (*at) {
         char *words[WORDS], *to = words_text;
         int count = 0;
@@ -245,13 +289,17 @@ __attribute__((used)) static _Noreturn void kernel(const uint32_t *start_info) {
     for (size_t i = 0; i + 1 < LINE && given[i]; i++) line[i] = given[i];
     out16(PM_STATUS, POWER_BUTTON);
     out16(PM_ENABLE, POWER_BUTTON);
-    print("OSv v0.57-stand-in\n1 CPUs detected\nFirmware vendor: SeaBIOS\nbsd: initializing - done\n");
-    print("VFS: mounting ramfs at /\nVFS: mounting devfs at /dev\nnet: initializing - done\n");
-    static char shown[LINE];
-    for (size_t i = 0; line[i]; i++) shown[i] = line[i];
+    print("OSv v0.57-stand-in\n1 CPUs detected\nFirmware vendor: SeaBIOS\n");
     char *program_line = options(line);
-    print("failed to pivot root, error = Invalid argument\nVFS: mounting sysfs at /sys\nBooted up in 0.00 ms\n");
-    print3("Cmdline: ", shown + (program_line - line), "\n");
+    set_variable("OSV_VERSION=v0.57-stand-in"), set_variable("OSV_CPUS=1");
+    print("NUMA: no SRAT, assuming a single flat node\nbsd: initializing - done\nVFS: mounting ramfs at /\n");
+    print("VFS: mounting devfs at /dev\nnet: initializing - done\n");
+    print("Warning: No hardware source of entropy available to your platform,\n");
+    print("\tCSPRNG will rely on software source of entropy to provide high-quality randomness.\n");
+    print("random: <Software, Yarrow> initialized\nVFS: unmounting /dev\n");
+    print("failed to pivot root, error = Invalid argument\n");
+    print_mount("devfs", "/dev"), print_mount("procfs", "/proc"), print_mount("sysfs", "/sys"), mount_all();
+    print3("Booted up in 0.00 ms\nCmdline: ", program_line, "\n");
     commands(program_line);
     shut_down();
 }
