@@ -116,7 +116,7 @@ def test_show_and_verify_know_its_script(tmp_path: Path, monkeypatch: pytest.Mon
     local = str(ROOT / "schemas/local")
     run = CliRunner()
     made = run.invoke(group, ["compile", "--site", local, "job.vjob.yaml"])
-    Path("job.sh").write_text(made.output)
+    Path("job.sh").write_text(made.stdout)
     shown = run.invoke(group, ["show", "job.sh"])
     assert "read by root" not in shown.output
     assert f"disk: {tmp_path}/d.qcow2" in shown.output
@@ -124,7 +124,7 @@ def test_show_and_verify_know_its_script(tmp_path: Path, monkeypatch: pytest.Mon
         run.invoke(group, ["verify", "--site", local, "job.sh", "job.vjob.yaml"], standalone_mode=False).return_value
         == 0
     )
-    Path("job.sh").write_text(made.output.replace("\nVT1.", "\nVT1.A"))
+    Path("job.sh").write_text(made.stdout.replace("\nVT1.", "\nVT1.A"))
     assert (
         run.invoke(group, ["verify", "--site", local, "job.sh", "job.vjob.yaml"], standalone_mode=False).return_value
         == 1
