@@ -87,7 +87,8 @@ def test_a_policy_narrows_it(tmp_path: Path, words: str, allowed: bool) -> None:
     at = replace(site(root), own_images=True)
     found, report = check(JOB, at=at)
     assert (found is not None) == allowed, report.items
-    assert codes(report) == ([] if allowed else ["VT0201"])
+    told = [(item.id, item.help) for item in report.items]
+    assert told == ([] if allowed else [("VT0201", "take an image of the site: vtorque policy show")])
 
 
 def test_packages_are_the_images_own() -> None:
