@@ -125,6 +125,7 @@ class Code(Enum):
     OWN_AS_ROOT = ("VT0556", "root boots no user's own image")
     OWN_FILE = ("VT0557", "a file of a user's own image cannot be used")
     OWN_NAME = ("VT0558", "a user's own image has the name of one of the site's")
+    OWN_UNSEEN = ("VT0559", "a user's own image was not looked at", Severity.WARNING)
 
     MACHINE_PART_SIZE = ("VT0601", "the machine part is too large to travel")
     SCRIPT_SIZE = ("VT0602", "the batch script is too large")

@@ -134,7 +134,7 @@ def test_nothing_of_a_document_is_kept(jobs: Path) -> None:
     from tests.spec.helpers import CONTEXT, site
     from vtorque_spec.document import Document
 
-    checker = engine.Checker(site(), CONTEXT, date(2026, 1, 1))
+    checker = engine.Checker(site(), CONTEXT, lambda *_: None, date(2026, 1, 1))
 
     def alive() -> int:
         gc.collect()

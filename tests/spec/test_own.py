@@ -87,7 +87,8 @@ def test_a_policy_narrows_it(tmp_path: Path, words: str, allowed: bool) -> None:
     at = replace(site(root), own_images=True)
     found, report = check(JOB, at=at)
     assert (found is not None) == allowed, report.items
-    assert codes(report) == ([] if allowed else ["VT0201"])
+    told = [(item.id, item.help) for item in report.items]
+    assert told == ([] if allowed else [("VT0201", "take an image of the site: vtorque policy show")])
 
 
 def test_packages_are_the_images_own() -> None:
@@ -116,7 +117,7 @@ def test_show_and_verify_know_its_script(tmp_path: Path, monkeypatch: pytest.Mon
     local = str(ROOT / "schemas/local")
     run = CliRunner()
     made = run.invoke(group, ["compile", "--site", local, "job.vjob.yaml"])
-    Path("job.sh").write_text(made.output)
+    Path("job.sh").write_text(made.stdout)
     shown = run.invoke(group, ["show", "job.sh"])
     assert "read by root" not in shown.output
     assert f"disk: {tmp_path}/d.qcow2" in shown.output
@@ -124,7 +125,7 @@ def test_show_and_verify_know_its_script(tmp_path: Path, monkeypatch: pytest.Mon
         run.invoke(group, ["verify", "--site", local, "job.sh", "job.vjob.yaml"], standalone_mode=False).return_value
         == 0
     )
-    Path("job.sh").write_text(made.output.replace("\nVT1.", "\nVT1.A"))
+    Path("job.sh").write_text(made.stdout.replace("\nVT1.", "\nVT1.A"))
     assert (
         run.invoke(group, ["verify", "--site", local, "job.sh", "job.vjob.yaml"], standalone_mode=False).return_value
         == 1

@@ -6,9 +6,9 @@ from pathlib import Path
 import click
 
 from vtorque_spec.cli.common import JOB_FILE, NODE_OPTION, SITE_OPTION, context_options, finish
-from vtorque_spec.cli.setting import asked_context, known, print_warnings, the_site
+from vtorque_spec.cli.setting import asked_context, checked_job, known, print_warnings, the_site
 from vtorque_spec.diagnostics import Report
-from vtorque_spec.driver import check_file, compile_bundle, compile_script
+from vtorque_spec.driver import compile_bundle, compile_script
 from vtorque_spec.plan import Flavour
 
 
@@ -41,9 +41,7 @@ def command(
     if node_class is not None:
         known("node class", node_class, facts.node_classes, facts)
     context = asked_context(facts, user, groups, queue)
-    checked = check_file(job, facts, replace(context, batch=batch or facts.batch), report, node_class)
-    if checked is None:
-        finish(report)
+    checked = checked_job(job, facts, replace(context, batch=batch or facts.batch), report, node_class)
     if node_class is not None and checked.choice.request.property is None and len(facts.node_classes) > 1:
         raise click.UsageError(f"the site `{facts.name}` has no word to ask for nodes of class `{node_class}` by")
     script = compile_script(checked, batch or facts.batch, report)

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from vtorque_spec.cli.common import FINDINGS_FORMAT, SITE_OPTION, context_options, print_findings
+from vtorque_spec.cli.own_images import look
 from vtorque_spec.cli.progress import bar
 from vtorque_spec.cli.setting import asked_context, find_site
 from vtorque_spec.diagnostics import Diagnostic, Report, Severity
@@ -74,7 +75,7 @@ def command(
     if facts is None:
         return _print(form, report.items, names, [])
     mending: engine.Mending = "none" if not fix else "show" if diff else "write"
-    checker = engine.Checker(facts, asked_context(facts, **who), day, _selection(select, ignore, facts), mending)
+    checker = engine.Checker(facts, asked_context(facts, **who), look, day, _selection(select, ignore, facts), mending)
     run = _run(names, checker, jobs or engine.cores())
     if diff:
         click.echo("".join(run.diffs), nl=False)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vtorque_spec.cli.common import JOB_FILE, NODE_OPTION, SITE_OPTION, context_options, finish
+from vtorque_spec.cli.common import JOB_FILE, NODE_OPTION, SITE_OPTION, context_options
 
 if TYPE_CHECKING:
     from vtorque_spec.placement.picture import Picture
@@ -37,16 +37,14 @@ def command(
 
     The node is drawn with nothing else on it; on the day, other jobs may hold parts of it.
     """
-    from vtorque_spec.cli.setting import asked_context, known, print_warnings, the_site
+    from vtorque_spec.cli.setting import asked_context, checked_job, known, print_warnings, the_site
     from vtorque_spec.diagnostics import Report
-    from vtorque_spec.driver import check_file, picture_of
+    from vtorque_spec.driver import picture_of
 
     report, facts = Report(), the_site(site)
     if node_class is not None:
         known("node class", node_class, facts.node_classes, facts)
-    checked = check_file(job, facts, asked_context(facts, user, groups, queue), report, node_class)
-    if checked is None:
-        finish(report)
+    checked = checked_job(job, facts, asked_context(facts, user, groups, queue), report, node_class)
     print_warnings(checked, facts, report)
     _print(picture_of(checked, facts), form)
 

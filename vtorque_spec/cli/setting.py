@@ -11,8 +11,9 @@ from pathlib import Path
 import click
 
 from vtorque_spec.cli.common import finish, print_findings
+from vtorque_spec.cli.own_images import look
 from vtorque_spec.diagnostics import Report, near_miss
-from vtorque_spec.driver import Checked, open_site
+from vtorque_spec.driver import Checked, check_file, open_site
 from vtorque_spec.policy import Context
 from vtorque_spec.site import Site, builtin
 
@@ -65,6 +66,16 @@ def asked_context(site: Site, user: str | None, groups: str | None, queue: str |
     if queue is not None and site.queues:
         known("queue", queue, site.queues, site)
     return replace(context, queue=queue or context.queue)
+
+
+def checked_job(job: Path, site: Site, context: Context, report: Report, node_class: str | None = None) -> Checked:
+    """Take a job file through every check, with the files of an own image; prints errors and exits with 1."""
+    checked = check_file(job, site, context, report, node_class)
+    if checked is not None:
+        look(checked, context, report)
+    if checked is None or report.failed:
+        finish(report)
+    return checked
 
 
 def print_warnings(checked: Checked, site: Site, report: Report) -> None:

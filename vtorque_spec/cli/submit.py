@@ -7,9 +7,9 @@ from pathlib import Path
 import click
 
 from vtorque_spec.cli.common import JOB_FILE, SITE_OPTION, finish
-from vtorque_spec.cli.setting import context_of, print_warnings, the_site
+from vtorque_spec.cli.setting import checked_job, context_of, print_warnings, the_site
 from vtorque_spec.diagnostics import Report
-from vtorque_spec.driver import check_file, compile_script
+from vtorque_spec.driver import compile_script
 from vtorque_spec.fault import Fault
 
 _COMMANDS = {"torque": ["qsub"], "openpbs": ["qsub"], "slurm": ["sbatch", "--parsable"]}
@@ -30,9 +30,9 @@ def command(job: Path, site: Path | None) -> int:
     """
     report = Report()
     facts = the_site(site)
-    checked = check_file(job, facts, context_of(os.getuid(), facts), report)
-    script = compile_script(checked, facts.batch, report) if checked else None
-    if checked is None or script is None:
+    checked = checked_job(job, facts, context_of(os.getuid(), facts), report)
+    script = compile_script(checked, facts.batch, report)
+    if script is None:
         finish(report)
     print_warnings(checked, facts, report)
     return _fed(_COMMANDS[facts.batch], script.text)

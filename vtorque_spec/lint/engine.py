@@ -12,7 +12,7 @@ from typing import Literal
 
 from vtorque_spec.diagnostics import Code, Diagnostic, Report, Span
 from vtorque_spec.document import read
-from vtorque_spec.driver import check_document
+from vtorque_spec.driver import Checked, check_document
 from vtorque_spec.fault import Fault
 from vtorque_spec.lint.mend import Change, mend_file
 from vtorque_spec.lint.selection import Selection, known_codes
@@ -41,10 +41,14 @@ class Result:
 
 @dataclass(slots=True)
 class Checker:
-    """Checks one file after the other for one site. Workers inherit it, so nothing of it is ever copied."""
+    """Checks one file after the other for one site. Workers inherit it, so nothing of it is ever copied.
+
+    `look` is called with each job that passed, and looks at more than its text.
+    """
 
     site: Site
     context: Context
+    look: Callable[[Checked, Context, Report], None]
     today: date
     selection: Selection = field(default_factory=Selection)
     mending: Mending = "none"
@@ -61,7 +65,9 @@ class Checker:
             return Result(report.items, changes, diff)
         document = read(path, report, name)
         if document is not None:
-            check_document(document, path.parent, self.site, self.context, report)
+            checked = check_document(document, path.parent, self.site, self.context, report)
+            if checked is not None:
+                self.look(checked, self.context, report)
         found = report.sorted()
         if document is not None:
             found = suppress(document, found, self.today, self.codes)

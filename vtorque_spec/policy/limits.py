@@ -10,13 +10,14 @@ from vtorque_spec.diagnostics import Code, Note, Report, Rule, Span
 from vtorque_spec.document import Path
 from vtorque_spec.policy import Context, Effective
 from vtorque_spec.policy.defaults import Holds
-from vtorque_spec.policy.evaluate import Evaluator, Unknown, evaluator
+from vtorque_spec.policy.evaluate import OFF, Evaluator, Unknown, evaluator
 from vtorque_spec.policy.images import spellings
 from vtorque_spec.policy.rules import Place, PolicyRule, below
 from vtorque_spec.policy.sentences import best_case, case_sentence, other_cases
 from vtorque_spec.policy.values import shown, written
 from vtorque_spec.policy.vocabulary import CONTEXT
 from vtorque_spec.site import Site
+from vtorque_spec.spec.machine import OWN_MEMBERS
 from vtorque_spec.spec.parse import NormalForm, label
 
 
@@ -69,7 +70,7 @@ def _violation(error: ValidationError, rules: Evaluator, job: Effective, normal:
     message = own or case_sentence(error, inner)
     notes = list(_notes(error, inner, rule, rules))
     about = _rule_facts(rule) if rule else None
-    hint = (rule.place.said("help") if rule else None) or _image_help(inner)
+    hint = (rule.place.said("help") if rule else None) or _image_help(inner, path)
     origin = job.origin(path)
     if origin is None or path in normal.spans or inner.validator in ABSENCE:
         span = normal.at(path or _meant(rule, rules, normal))
@@ -79,13 +80,20 @@ def _violation(error: ValidationError, rules: Evaluator, job: Effective, normal:
         report.add(Code.POLICY_DEFAULT, message, origin.span, notes=notes, help=hint, rule=about)
 
 
-def _image_help(error: ValidationError) -> str | None:
-    """Another way to name the job's image, where the rule allows one."""
+def _image_help(error: ValidationError, path: Path) -> str | None:
+    """Another way to name the job's image, where the rule allows one; for a user's own, one of the site's."""
+    if error.validator == OFF and path in {("image", member) for member in OWN_MEMBERS}:
+        return _OF_THE_SITE
     if error.validator != "imageIn" or not isinstance(error.instance, dict):
         return None
+    if "disk" in error.instance:
+        return _OF_THE_SITE
     allowed: Any = error.validator_value
     fine = (image for image in spellings(error.instance["name"], allowed.site) if allowed.allow(image))
     return next((f"write `image: {written(image)}`" for image in fine), None)
+
+
+_OF_THE_SITE = "take an image of the site: vtorque policy show"
 
 
 def _meant(rule: PolicyRule | None, rules: Evaluator, normal: NormalForm) -> Path:

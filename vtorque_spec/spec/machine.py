@@ -19,7 +19,7 @@ from vtorque_spec.spec.base import (
     one_of,
 )
 
-Digest = Annotated[str, Form(r"[0-9a-f]{64}", "64 hexadecimal digits")]
+Digest = Annotated[str, Form(r"[0-9a-f]{64}", "64 hexadecimal digits: all 64, in lower case, as sha256sum prints them")]
 
 _IMAGE = (
     r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]{0,62})"
@@ -54,7 +54,8 @@ class Image(Shorthand):
         lacking = [member for member in OWN_MEMBERS if member not in said]
         pins = [member for member in ("sha256", "revision") if getattr(self, member) is not None]
         if said and lacking:
-            raise exactly_one(f"one's own image needs {', '.join(OWN_MEMBERS)}, and has no {' and '.join(lacking)}")
+            message = f"one's own image needs {', '.join(OWN_MEMBERS)}, and has no {' and '.join(lacking)}"
+            raise exactly_one(message, f"add {', '.join(f'`{member}: ...`' for member in lacking)}")
         if said and pins:
             raise exactly_one(f"one's own image has no {' and '.join(pins)}", f"remove `{pins[0]}`")
         return self

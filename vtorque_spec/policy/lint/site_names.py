@@ -75,4 +75,8 @@ def _unknown(
     hint = f"write `{meant}`" if meant else f"the site has {', '.join(names)}" if names else None
     if hint is None and word.startswith("tag="):
         hint = f"add `tags: [{word.removeprefix('tag=')}]` to the images that are meant"
+    elif hint is None and "@sha256:" in word:
+        hint = "write the digest of an image: vtorque image show"
+    elif hint is None and ":" in word:
+        hint = "add `revision: ...` to the images that are meant"
     view.add(code, message, place.document.span(path), hint)
