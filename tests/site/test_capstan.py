@@ -94,6 +94,19 @@ def test_the_disk_is_in_the_directory_or_in_the_repository(
         read_package(package).disk()
 
 
+@pytest.mark.root
+def test_a_package_of_a_number_without_a_name_is_looked_for_at_home(
+    package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CAPSTAN_ROOT", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    os.chown(package, 4_242_424, 4_242_424)
+    composed = tmp_path / "home/.capstan/repository/mike/solver/solver.qemu"
+    os.makedirs(composed.parent)
+    composed.touch()
+    assert read_package(package).disk() == composed
+
+
 @pytest.mark.parametrize("file", ["package", "run"])
 @pytest.mark.parametrize("to", ["pipe", "file"])
 def test_a_link_in_a_package_is_not_followed(package: Path, tmp_path: Path, file: str, to: str) -> None:

@@ -37,8 +37,7 @@ class Package:
 
         Raises Fault VT0524 when there is none, or more than one.
         """
-        home = pwd.getpwuid(self.directory.stat().st_uid).pw_dir  # under sudo it is not one's own
-        root = Path(os.environ.get("CAPSTAN_ROOT", f"{home}/.capstan"))
+        root = Path(os.environ.get("CAPSTAN_ROOT") or f"{_home(self.directory)}/.capstan")
         composed = root / "repository" / self.name / f"{Path(self.name).name}.qemu"
         found = sorted(path for ending in ("*.qemu", "*.qcow2") for path in self.directory.glob(ending))
         found = found or [path for path in (composed,) if path.is_file()]
@@ -92,6 +91,14 @@ def _read(path: Path) -> Document:
         where = f"{first.span.file}:{first.span.line}: " if first.span and first.span.file not in first.message else ""
         raise _fault(f"{where}{first.message}", "a package has meta/package.yaml, and meta/run.yaml if it can be run")
     return document
+
+
+def _home(directory: Path) -> str:
+    """Return the home of who owns the package, which under sudo is not one's own; of a number without a name one's."""
+    try:
+        return pwd.getpwuid(directory.stat().st_uid).pw_dir
+    except KeyError:
+        return os.path.expanduser("~")
 
 
 def _fault(message: str, hint: str) -> Fault:
