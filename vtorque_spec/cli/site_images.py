@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from vtorque_spec.cli.progress import file_bars
-from vtorque_spec.diagnostics import Report
+from vtorque_spec.diagnostics import Code, Report
 from vtorque_spec.document import Document
 from vtorque_spec.driver import of_fault
 from vtorque_spec.fault import Fault
@@ -30,10 +30,22 @@ def _inspect(images: Iterable[tuple[CatalogueImage, Document]], report: Report) 
         try:
             descriptor = open_file(path)
             try:
-                inspect(descriptor, image.format or "qcow2", str(path))
+                is_osv = inspect(descriptor, image.format or "qcow2", str(path)).osv
             finally:
                 os.close(descriptor)
         except Fault as fault:
             report.items.append(replace(of_fault(fault), span=document.span(("path",))))
             if fault.code == "VT0905":
                 return  # without the inspectors none can be inspected: told once
+        else:
+            _check_guest(image, document, is_osv, report)
+
+
+def _check_guest(image: CatalogueImage, document: Document, is_osv: bool, report: Report) -> None:
+    """The disk has OSv's mark where the firmware starts OSv from it, and never where the guest is Linux."""
+    wanted = image.osv is not None
+    if wanted == is_osv or (image.osv is not None and image.osv.boot == "kernel"):
+        return
+    message = f"{image.path} {'lacks' if wanted else 'has'} OSv's boot loader, and the guest is {image.guest}"
+    hint = "correct `guest` and what goes with it, or `path`"
+    report.add(Code.IMAGE_PARTS, message, document.span(("guest",)), help=hint)
