@@ -14,6 +14,7 @@ from vtorque_spec.cli.common import SITE_OPTION
 if TYPE_CHECKING:
     from vtorque_runtime.images.adding import Source, Staged
     from vtorque_spec.cli.catalogue import Catalogue
+    from vtorque_spec.site.image import CatalogueImage
 
 FILE = click.Path(path_type=Path)
 
@@ -128,8 +129,10 @@ def _enter(catalogue: "Catalogue", image: "Staged", told: dict[str, Any], revisi
 
     name, digest = image.record.name, image.record.disk.sha256
     there = catalogue.of_name(name)
-    if any(entry.sha256 == digest for entry in there):
+    same = next((entry for entry in there if entry.sha256 == digest), None)
+    if same is not None:
         click.echo(f"vtorque: the catalogue has this disk of `{name}` already; it is on this machine now", err=True)
+        _tell_untaken(catalogue, same, {**told, **({"revision": revision} if revision else {})})
         return
     if there:
         hint = f"add it as a new revision: vtorque image update {name} FILE"
@@ -140,6 +143,20 @@ def _enter(catalogue: "Catalogue", image: "Staged", told: dict[str, Any], revisi
     text = new_text({**members, "name": name, "revision": revision, "sha256": digest})
     catalogue.checked(path, text)
     catalogue.write(path, text)
+
+
+def _tell_untaken(catalogue: "Catalogue", entry: "CatalogueImage", told: dict[str, Any]) -> None:
+    """Say which members were told otherwise than the entry has them, which stays as it is."""
+    from vtorque_spec.diagnostics import Report
+    from vtorque_spec.site.catalogue import called
+    from vtorque_spec.site.entry import changed_text, read_entry
+
+    path, text = catalogue.file_of(entry), catalogue.text_of(entry)
+    changed = {key: read_entry(str(path), changed_text(text, {key: told[key]}), Report()) for key in told}
+    untaken = [key for key, found in changed.items() if found is None or found[0] != entry]
+    if untaken:
+        hint = f"to change it: vtorque image update {called(entry)} --set MEMBER=VALUE"
+        click.echo(f"vtorque: {path} stays as it is, {' and '.join(untaken)} not taken; {hint}", err=True)
 
 
 def _new_members(image: "Staged", told: dict[str, Any]) -> dict[str, Any]:
