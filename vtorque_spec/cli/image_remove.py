@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 def command(name: str, force: bool, site: Path | None) -> None:
     """Remove an image with all its revisions, or one revision, from the site's catalogue and this machine's store.
 
-    Jobs that run on it keep the files that they have open. Other nodes keep theirs.
+    The node's own copy goes too, unless a job needs it. Jobs that run on an image keep the files that they have open.
+    Other nodes keep theirs.
 
     \b
     sudo vtorque image update rocky-9:2026-01 --set state=withdrawn
@@ -55,6 +56,7 @@ def command(name: str, force: bool, site: Path | None) -> None:
             store.remove(store.SYSTEM_STORE, record)
     for one in found:
         click.echo(f"vtorque: removed {one.called}", err=True)
+    _remove_copies(found)
     for reason in needed.reasons:
         click.echo(f"vtorque: removed all the same: {reason}", err=True)
 
@@ -85,6 +87,23 @@ def _refused(name: str, needed: _Needed) -> "Fault":
     withdraw = " && ".join(f"vtorque image update {called} --set state=withdrawn" for called in needed.offered)
     hint = f"withdraw it, and wait for its jobs: {withdraw}; or --force" if withdraw else "wait for them, or --force"
     return Fault("VT0523", f"`{name}` is still needed", help=hint, detail="\n".join(needed.reasons))
+
+
+def _remove_copies(found: "tuple[Known, ...]") -> None:
+    """Of this node alone, and root's: those that ordinary users have prefetched are theirs."""
+    from vtorque_runtime.images import bases
+    from vtorque_runtime.images.adding import writing
+    from vtorque_runtime.spool import Registry, base_directory
+
+    registry = Registry(base_directory("system"), "system")
+    for name, sha256 in dict.fromkeys((one.name, one.sha256) for one in found):
+        for copy in bases.copies(registry, name, sha256) if sha256 else ():
+            with writing(copy.parent):
+                gone = bases.remove(registry, copy)
+            told = (
+                f"removed {copy}" if gone else f"{copy} stays, for a job needs it or may; it goes when room is needed"
+            )
+            click.echo(f"vtorque: {told}", err=True)
 
 
 def _remove_entries(catalogue: "Catalogue", found: "tuple[Known, ...]") -> None:
