@@ -6,9 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from tests.images.helpers import CMDLINE, Run, add, entries, stored
 from vtorque_runtime.images import store
+from vtorque_spec.cli import group
 
 
 @pytest.fixture
@@ -100,3 +102,23 @@ def test_words_of_another_guest_are_told_of_the_file(
     assert f"error[VT0522]: {file}" in result.output
     assert told in result.output
     assert stored(images) == []
+
+
+def test_an_entry_of_another_guest_is_found(run: Run, solver: Path, site: Path, images: Path) -> None:
+    """Also of a disk in the store."""
+    assert run("add", "solver", solver, "--revision", "1").exit_code == 0
+    add(run, "rocky-9", solver.parents[1] / "rocky/disk.qcow2")
+    check = ["site", "check", "--images", str(site)]
+    assert "VT0522" not in CliRunner().invoke(group, check, standalone_mode=False).output
+    osv, linux = site / "images/solver@1.yaml", site / "images/rocky-9@1.yaml"
+    osv.write_text(
+        osv.read_text().replace("guest: osv", "guest: linux").replace("osv:\n  boot: disk", "cmdline: quiet")
+    )
+    words = ("guest: linux", "guest: osv"), (f"cmdline: {CMDLINE}", "osv: {boot: disk}")
+    for old, new in words:
+        linux.write_text(linux.read_text().replace(old, new))
+    output = CliRunner().invoke(group, check, standalone_mode=False).output
+    assert f"{osv}:4:8: error[VT0522]: {images}/solver@" in output
+    assert "root.raw has OSv's boot loader, and the guest is linux" in output
+    assert f"{linux}:4:8: error[VT0522]: {images}/rocky-9@" in output
+    assert "root.qcow2 lacks OSv's boot loader, and the guest is osv" in output
