@@ -6,7 +6,6 @@ eat memory, print garbage) is a Fault here, and touches nothing.
 """
 
 import os
-import pwd
 import re
 import resource
 import select
@@ -18,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
-from vtorque_runtime.confine import Limits
+from vtorque_runtime.confine import Limits, reader_ids
 from vtorque_runtime.console import harmless
 from vtorque_spec.canonical import DecodeError, canonical_json, from_json
 from vtorque_spec.fault import Fault
@@ -52,20 +51,19 @@ class Confined(Generic[Answer]):
 
         Raises RefusedError for errors that it tells at once, Fault VT0914.
         """
-        nobody = pwd.getpwnam("nobody") if os.geteuid() == 0 else pwd.getpwuid(os.geteuid())
+        reader = reader_ids()
         self.warnings: list[ToldFinding] = []
         self._kind, self._limits, self._rest = kind, limits, b""
         self._ends, self._code = time.monotonic() + limits.time_s, "VT0914"
-        ids = [str(nobody.pw_uid), str(nobody.pw_gid)]
         self._child = subprocess.Popen(
-            ["setpriv", "--no-new-privs", "--", sys.executable, "-I", "-m", program, *arguments, *ids],
+            ["setpriv", "--no-new-privs", "--", sys.executable, "-I", "-m", program, *arguments, *map(str, reader)],
             env={"PATH": "/usr/bin:/bin"}, cwd="/", start_new_session=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         try:
             _limit(self._child.pid, limits)
             self.first = self._answer()
-            _check_confined(self._child.pid, nobody.pw_uid, nobody.pw_gid)
+            _check_confined(self._child.pid, *reader)
         except BaseException:
             self._end()
             raise

@@ -66,6 +66,24 @@ def test_the_same_disk_again_is_for_this_machine_alone(
     assert (entries(site), (site / "images/rocky-9@1.yaml").read_text()) == (["rocky-9@1.yaml"], before)
 
 
+def test_what_is_told_of_a_disk_that_the_catalogue_has_is_not_taken(
+    run: Run, made: Callable[..., Path], site: Path
+) -> None:
+    """Which is said, unless the entry has it so already, as on the next node."""
+    disk, words = made("rocky"), ("--set", "min_memory=1GiB", "--description", "Rocky")
+    add(run, "rocky-9", disk, *words)
+    before = (site / "images/rocky-9@1.yaml").read_text()
+    again = run("add", "rocky-9", disk, "--cmdline", CMDLINE, "--revision", "1", *words, "--set", "min_memory=1024MiB")
+    assert (again.exit_code, "not taken" in again.output) == (0, False), again.output
+    other = run("add", "rocky-9", disk, "--cmdline", "quiet", *words, "--set", "state=deprecated", "--revision", "2")
+    assert other.exit_code == 0, other.output
+    assert (
+        f"vtorque: {site}/images/rocky-9@1.yaml stays as it is, cmdline and state and revision not taken; "
+        "to change it: vtorque image update rocky-9:1 --set MEMBER=VALUE\n"
+    ) in other.output
+    assert (site / "images/rocky-9@1.yaml").read_text() == before
+
+
 def test_one_that_was_built_comes_into_the_catalogue(
     run: Run, made: Callable[..., Path], images: Path, site: Path
 ) -> None:

@@ -58,7 +58,17 @@ def test_what_is_withdrawn_is_removed(run: Run, two_revisions: None, images: Pat
 
 
 def test_force_removes_all_revisions_of_a_name(run: Run, two_revisions: None, images: Path, site: Path) -> None:
-    assert run("remove", "--force", "rocky-9").exit_code == 0
+    """What a plain `remove` had refused for is said."""
+    assert run("update", "rocky-9:1", "--set", "state=withdrawn").exit_code == 0
+    result = run("remove", "--force", "rocky-9")
+    assert (result.exit_code, result.output.splitlines()) == (
+        0,
+        [
+            "vtorque: removed rocky-9:2",
+            "vtorque: removed rocky-9:1",
+            "vtorque: removed all the same: rocky-9:2: current, so that queued jobs may need it",
+        ],
+    )
     assert (stored(images), entries(site)) == ([], [])
 
 

@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from tests.images.helpers import CMDLINE, Run, entries, stored
+from vtorque_spec.fault import Fault
 
 
 @pytest.fixture
@@ -35,6 +36,22 @@ def test_the_old_words_do_the_same(vmgr: Run, made: Callable[..., Path], images:
     assert (stored(images), entries(site)) == ([], [])
     assert vmgr("delete", "suspended", "12").exit_code == 2
     assert "qdel 12" in vmgr("delete", "suspended", "12").output
+
+
+@pytest.mark.parametrize("word", ["/nowhere/rocky-9.qcow2", "nowhere/rocky-9", "rocky-9.qcow2", "rocky-8"])
+def test_a_file_that_is_not_there_changes_no_description(
+    vmgr: Run, made: Callable[..., Path], site: Path, word: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    disk = (old := made("rocky")).rename(old.with_name("rocky-9.qcow2"))
+    assert vmgr("add", disk, "Rocky", "--cmdline", CMDLINE, "--revision", "1").exit_code == 0
+    before = (site / "images/rocky-9@1.yaml").read_text()
+    told = vmgr("update", word, "of December").exception
+    assert isinstance(told, Fault)
+    assert str(told) == {"rocky-8": "VT0526: the catalogue has no image `rocky-8`, and there is no file rocky-8"}.get(
+        word, f"VT0536: {word} cannot be read: no such file or directory"
+    )
+    assert (site / "images/rocky-9@1.yaml").read_text() == before
 
 
 def test_vmgr_prints_findings_as_vtorque_does(vmgr: Run, capsys: pytest.CaptureFixture[str]) -> None:

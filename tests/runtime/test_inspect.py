@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.runtime.bad_disks import BAD, MIB, l1, number, qcow2, qemu_img, raw
+from vtorque_runtime.confine import call_as
 from vtorque_runtime.images import inspect as module
 from vtorque_runtime.images.inspect import Format, GuestKind, Inspected, inspect, kernel_kind, open_file
 from vtorque_runtime.images.qcow2 import Qcow2
@@ -31,6 +32,10 @@ def opened(path: Path):  # type: ignore[no-untyped-def] # contextlib's own type 
 def look(path: Path, claimed: Format | None = None) -> Inspected:
     with opened(path) as descriptor:
         return inspect(descriptor, claimed, str(path))
+
+
+def told(descriptor: int) -> bytes:
+    return str(inspect(descriptor, None, "disk")).encode()
 
 
 # --- good ones --------------------------------------------------------------------------------------------------------
@@ -54,6 +59,15 @@ def look(path: Path, claimed: Format | None = None) -> Inspected:
 @pytest.mark.parametrize("size", [4 * MIB, 3 * MIB + 512], ids=["whole", "odd"])
 def test_what_qemu_img_writes_is_good(options: tuple[str, ...], size: int, tmp_path: Path) -> None:
     assert look(qcow2(tmp_path / "disk.qcow2", *options, size=size), "qcow2") == Inspected("qcow2", size, osv=False)
+
+
+@pytest.mark.root
+def test_a_number_without_a_name_inspects_as_well(tmp_path: Path) -> None:
+    """The user of a container may have none."""
+    uid = 4_242_424
+    with opened(raw(tmp_path / "disk")) as descriptor:
+        answer = call_as(uid, uid, (), told, descriptor, keep=(descriptor,))
+    assert answer.startswith(b"Inspected(format='raw'")
 
 
 def test_an_empty_disk_is_good(tmp_path: Path) -> None:

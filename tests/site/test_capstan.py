@@ -57,6 +57,12 @@ def test_the_other_runtimes_have_no_bootcmd(package: Path, runtime: str) -> None
         ("run", "config_set:", "config_sets:", "has no config_set"),
         ("run", "  hello:", "  a b:", "`a b` is not a name"),
         ("run", "    bootcmd: /usr/bin/simpleFoam.so -case $FOAM_CASE_DIR\n", "", "`hello` says nothing to run"),
+        ("run", "/usr/bin/simpleFoam.so -case $FOAM_CASE_DIR", "''", "`hello` says nothing to run"),
+        ("run", "/usr/bin/simpleFoam.so -case $FOAM_CASE_DIR", "' '", "`hello` says nothing to run"),
+        ("run", "/usr/bin/simpleFoam.so -case $FOAM_CASE_DIR", "", "`hello` says nothing to run"),
+        ("run", "/usr/bin/simpleFoam.so -case $FOAM_CASE_DIR", "3", "what the config set `hello` runs is no text"),
+        ("run", "/usr/bin/simpleFoam.so -case $FOAM_CASE_DIR", "[/a]", "what the config set `hello` runs is no text"),
+        ("run", '"openfoam.core:default"', "{}", "what the config set `again` runs is no text"),
         ("run", "hello, again", "hello, other", "the default `other` is no config set"),
     ],
 )
@@ -69,6 +75,26 @@ def test_a_defect_is_named(package: Path, file: str, old: str, new: str, told: s
         read_package(package)
     assert told in raised.value.message
     assert raised.value.help
+
+
+@pytest.mark.parametrize(
+    ("line", "hint"),
+    [
+        ("Z: 0777", "put it in quotes, or write it as a decimal number"),
+        ("T: 1_000", "put it in quotes, or write it as a decimal number"),
+        ("T: &t 1", "remove it, and write values out"),
+        ("T: 12345678901234567890", "put it in quotes if it is text"),
+        (f"T: {'x' * 70_000}", "vtorque reads plain YAML, of 256 KiB at most: mend the line, or make the file smaller"),
+    ],
+    ids=["octal", "underscore", "anchor", "large-number", "large-text"],
+)
+def test_yaml_that_capstan_alone_takes_is_told_as_that(package: Path, line: str, hint: str) -> None:
+    """The package has its files: that is not what is wrong."""
+    path = package / "meta/run.yaml"
+    path.write_text(RUN.replace("FOAM_CASE_DIR: /case", line))
+    with pytest.raises(Fault, match=r"VT0524: .*run\.yaml:6: ") as raised:
+        read_package(package)
+    assert raised.value.help == hint
 
 
 def test_no_package_at_all(tmp_path: Path) -> None:
@@ -92,6 +118,19 @@ def test_the_disk_is_in_the_directory_or_in_the_repository(
     (package / "other.qcow2").touch()
     with pytest.raises(Fault, match=r"VT0524: .*other\.qcow2 and .*own\.qemu"):
         read_package(package).disk()
+
+
+@pytest.mark.root
+def test_a_package_of_a_number_without_a_name_is_looked_for_at_home(
+    package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CAPSTAN_ROOT", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    os.chown(package, 4_242_424, 4_242_424)
+    composed = tmp_path / "home/.capstan/repository/mike/solver/solver.qemu"
+    os.makedirs(composed.parent)
+    composed.touch()
+    assert read_package(package).disk() == composed
 
 
 @pytest.mark.parametrize("file", ["package", "run"])

@@ -135,6 +135,39 @@ def test_a_disk_that_no_guest_can_have(tmp_path: Path, disk: Path) -> None:
     assert found.span.line == 9
 
 
+OSV = "guest: osv\nosv: {{boot: {}}}\n"
+LINUX = "guest: linux\ncmdline: console=ttyS0\n"
+
+
+@pytest.mark.usefixtures("as_roots")
+@pytest.mark.parametrize(
+    ("guest", "mark", "told"),
+    [
+        (OSV.format("disk"), b"", "lacks OSv's boot loader, and the guest is osv"),
+        (OSV.format("kernel"), b"", None),
+        (OSV.format("disk"), b"VSO", None),
+        (OSV.format("kernel"), b"VSO", None),
+        (LINUX, b"VSO", "has OSv's boot loader, and the guest is linux"),
+        (LINUX, b"", None),
+    ],
+)
+def test_the_disk_of_another_guest(tmp_path: Path, guest: str, mark: bytes, told: str | None) -> None:
+    path = tmp_path / "images/disk.raw"
+    path.parent.mkdir(mode=0o755)
+    path.write_bytes((bytes(0x1B8) + mark).ljust(2**20, b"\0"))
+    path.chmod(0o644)
+    root, report = site(tmp_path), Report()
+    (root / "images/debian-12.yaml").write_text(
+        f"name: debian-12\ndescription: x\narch: x86_64\nmin_memory: 1GiB\nmin_disk: 1GiB\nformat: raw\n"
+        f"sha256: {hashlib.sha256(path.read_bytes()).hexdigest()}\npath: {path}\n{guest}"
+    )
+    files = read_files(root, report)
+    assert files is not None, report.items
+    check_disks(files, report)
+    shown = [(item.id, item.message, item.span and item.span.line) for item in report.sorted()]
+    assert shown == ([("VT0522", f"{path} {told}", 9)] if told else [])
+
+
 def test_without_the_inspectors_it_is_said_what_to_install(
     tmp_path: Path, disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -43,6 +43,13 @@ def test_others_run_their_own_jobs_only(monkeypatch: pytest.MonkeyPatch) -> None
         _owner("daemon")
 
 
+def test_a_number_without_a_name_runs_no_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container."""
+    monkeypatch.setattr(os, "geteuid", lambda: 4_242_424)
+    with pytest.raises(Fault, match="VT0901: this machine knows no user of the number 4242424"):
+        _owner(None)
+
+
 @pytest.mark.usefixtures("as_root")
 def test_root_goes_by_roots_own_site_only(tmp_path: Path) -> None:
     if tmp_path.stat().st_uid != 0:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from vtorque_spec.cli.common import SITE_OPTION
 if TYPE_CHECKING:
     from vtorque_runtime.images.adding import Source, Staged
     from vtorque_spec.cli.catalogue import Catalogue
+    from vtorque_spec.site.image import CatalogueImage
 
 FILE = click.Path(path_type=Path)
 
@@ -65,7 +67,7 @@ def command(
 
         package = read_package(capstan)
         file = file or package.disk()
-        told = {"description": package.title, "osv": {"boot": "disk", "config_sets": package.config_sets}}
+        told = {"description": package.title, "osv": {"config_sets": package.config_sets}}
     if file is None:
         raise click.UsageError("say the disk's FILE, or --capstan DIR")
     told |= {key: value for key, value in (("description", description), ("cmdline", cmdline)) if value}
@@ -74,7 +76,7 @@ def command(
     source = source_of(name, file, kernel, initrd, disk_format)
     with held(root) as catalogue:
         if not catalogue.of_name(name):
-            _check_cmdline(source, told)
+            _check_told(source, told)
 
     def change(catalogue: "Catalogue", image: "Staged") -> None:
         _enter(catalogue, image, told, revision)
@@ -83,16 +85,19 @@ def command(
 
 
 def source_of(name: str, file: Path, kernel: Path | None, initrd: Path | None, disk_format: Any) -> "Source":
-    """Return the files of an image: a kernel and an initrd that were not named are those beside the disk."""
-    from vtorque_runtime.images.adding import Source
+    """Return the files of an image: a Linux kernel and initrd that were not named are those beside the disk."""
+    from vtorque_runtime.images.adding import Source, is_osv
     from vtorque_runtime.images.store import NAME
 
     if not NAME.fullmatch(name):
         raise click.UsageError(f"`{name}` is not a name: letters, digits, dots, _ and -, at most 63")
+    source = Source(name, file, disk_format, kernel, initrd)
+    if is_osv(source):
+        return source
     kernel = kernel or _beside(file, ("vmlinuz*",), "--kernel")
     if kernel is not None and kernel.parent == file.parent:
         initrd = initrd or _beside(file, ("initrd*", "initramfs*"), "--initrd")
-    return Source(name, file, disk_format, kernel, initrd)
+    return replace(source, kernel=kernel, initrd=initrd)
 
 
 def store_image(source: "Source", held: Callable[[], Any], change: "Callable[[Catalogue, Staged], None]") -> None:
@@ -124,8 +129,10 @@ def _enter(catalogue: "Catalogue", image: "Staged", told: dict[str, Any], revisi
 
     name, digest = image.record.name, image.record.disk.sha256
     there = catalogue.of_name(name)
-    if any(entry.sha256 == digest for entry in there):
+    same = next((entry for entry in there if entry.sha256 == digest), None)
+    if same is not None:
         click.echo(f"vtorque: the catalogue has this disk of `{name}` already; it is on this machine now", err=True)
+        _tell_untaken(catalogue, same, {**told, **({"revision": revision} if revision else {})})
         return
     if there:
         hint = f"add it as a new revision: vtorque image update {name} FILE"
@@ -136,6 +143,20 @@ def _enter(catalogue: "Catalogue", image: "Staged", told: dict[str, Any], revisi
     text = new_text({**members, "name": name, "revision": revision, "sha256": digest})
     catalogue.checked(path, text)
     catalogue.write(path, text)
+
+
+def _tell_untaken(catalogue: "Catalogue", entry: "CatalogueImage", told: dict[str, Any]) -> None:
+    """Say which members were told otherwise than the entry has them, which stays as it is."""
+    from vtorque_spec.diagnostics import Report
+    from vtorque_spec.site.catalogue import called
+    from vtorque_spec.site.entry import changed_text, read_entry
+
+    path, text = catalogue.file_of(entry), catalogue.text_of(entry)
+    changed = {key: read_entry(str(path), changed_text(text, {key: told[key]}), Report()) for key in told}
+    untaken = [key for key, found in changed.items() if found is None or found[0] != entry]
+    if untaken:
+        hint = f"to change it: vtorque image update {called(entry)} --set MEMBER=VALUE"
+        click.echo(f"vtorque: {path} stays as it is, {' and '.join(untaken)} not taken; {hint}", err=True)
 
 
 def _new_members(image: "Staged", told: dict[str, Any]) -> dict[str, Any]:
@@ -159,12 +180,19 @@ def _new_members(image: "Staged", told: dict[str, Any]) -> dict[str, Any]:
     return {key: members.get(key) for key in CatalogueImage.model_fields}
 
 
-def _check_cmdline(source: "Source", told: dict[str, Any]) -> None:
-    """A new entry needs one. Asked before the files are copied, which may take long."""
+def _check_told(source: "Source", told: dict[str, Any]) -> None:
+    """What a new entry is told must be of its guest. Asked before the files are copied, which may take long."""
     from vtorque_runtime.images.adding import examine
     from vtorque_spec.fault import Fault
 
-    if "cmdline" not in told and examine(source)[1] == "linux":
+    guest = examine(source)[1]
+    if guest == "linux" and "osv" in told:
+        hint = "leave --capstan and --set osv out; or give OSv's disk, or its kernel by --kernel"
+        raise Fault("VT0522", f"{source.disk} is no disk of OSv", help=hint)
+    if guest == "osv" and "cmdline" in told:
+        hint = "leave it out: what an OSv guest runs, its job says"
+        raise Fault("VT0522", f"{source.disk} is OSv's, which takes no command line of the image", help=hint)
+    if guest == "linux" and "cmdline" not in told:
         hint = """give it, as in --cmdline "console=ttyS0 root=LABEL=root rw"; the guest's boot loader has its own"""
         raise Fault("VT0522", "a Linux image needs a kernel command line", help=hint)
 

@@ -15,9 +15,9 @@ from vtorque_spec.cli.common import SITE_OPTION
 def command(names: tuple[str, ...], site: Path | None) -> int:
     """Copy images from the store to this node, as root, before jobs with `root_disk: {backing: local}` wait for that.
 
-    A copy that is there is left as it is; one that no job needs goes when there is no room for something else.
-    Of a NAME all revisions are copied that are not withdrawn. An ordinary user makes copies for own jobs. Exits with 1
-    when an image is not in the store.
+    A copy that is there is left as it is; one that no job needs goes with its image, or when there is no room for
+    something else. Of a NAME all revisions are copied that are not withdrawn. An ordinary user makes copies for own
+    jobs. Exits with 1 when an image is not in the store.
 
     \b
     sudo vtorque image prefetch debian-12

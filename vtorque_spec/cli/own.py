@@ -2,7 +2,6 @@
 
 import gc
 import os
-import pwd
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +12,7 @@ import click
 from vtorque_spec.canonical import DecodeError
 from vtorque_spec.carrier import decode_user_part, split_parts
 from vtorque_spec.cli.common import SITE_OPTION, print_findings
-from vtorque_spec.cli.run import carry_out
+from vtorque_spec.cli.run import carry_out, myself
 from vtorque_spec.cli.setting import context_of, the_site
 from vtorque_spec.fault import Fault
 from vtorque_spec.plan import Flavour
@@ -42,7 +41,7 @@ def command(system: Flavour, site: Path | None) -> int:
     except DecodeError as error:
         hint = "compile it again: vtorque compile JOB"
         raise Fault("VT0912", f"the job's script is damaged: {error}", help=hint) from None
-    owner, facts = pwd.getpwuid(os.geteuid()), the_site(site)
+    owner, facts = myself(), the_site(site)
     from vtorque_runtime.batch import adapter
     from vtorque_runtime.session import own_libvirt
     from vtorque_runtime.spool import open_registry

@@ -86,7 +86,7 @@ def carry_out(
 def _owner(user: str | None) -> pwd.struct_passwd:
     """Whose job it is: the caller, or for root the one named, or the one who called sudo."""
     if os.geteuid() != 0:
-        me = pwd.getpwuid(os.geteuid())
+        me = myself()
         if user not in (None, me.pw_name):
             raise Fault("VT0901", f"only root runs jobs for others, and you are {me.pw_name}", help="leave out --as")
         return me
@@ -99,6 +99,15 @@ def _owner(user: str | None) -> pwd.struct_passwd:
         hint = "name the job's owner, as in: vtorque run --as alice JOB"
         raise Fault("VT0901", "root has no jobs: in the guest the job runs as an ordinary user", help=hint)
     return found
+
+
+def myself() -> pwd.struct_passwd:
+    """Return the caller's account. Raises Fault VT0901 where this machine has none of that number."""
+    try:
+        return pwd.getpwuid(os.geteuid())
+    except KeyError:
+        hint = "run it as a user that this machine knows: in the guest the job needs a name and a home"
+        raise Fault("VT0901", f"this machine knows no user of the number {os.geteuid()}", help=hint) from None
 
 
 def _check_site(site: Path | None) -> None:

@@ -55,8 +55,8 @@ def check(directory: Path | None, site: Path | None, images: bool, form: str) ->
     if images and files is not None:
         from vtorque_spec.cli.site_images import check_disks
 
-        check_disks(files, report)
         with faults(report):
+            check_disks(files, report)
             unknown = check_accounts(files, _owned(), report)
             if unknown:
                 click.echo(f"vtorque: no record tells of the accounts in {', '.join(unknown)} (VT0515)", err=True)

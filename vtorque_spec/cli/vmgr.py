@@ -89,8 +89,18 @@ def add(file: str, rest: tuple[str, ...]) -> int:
 @_DESCRIBED
 def update(image: str, rest: tuple[str, ...]) -> int:
     """Add FILE as a new revision of the image, or change NAME's description (vtorque image update)."""
-    file = [image] if Path(image).is_file() else []
-    return _vtorque("image", "update", _name(image), *file, *_described(rest))
+    from vtorque_spec.fault import Fault
+
+    named = _described(rest)
+    if "/" in image or _name(image) != image or Path(image).is_file():
+        _check_file(image)
+        return _vtorque("image", "update", _name(image), image, *named)
+    try:
+        return _vtorque("image", "update", image, *named)
+    except Fault as fault:
+        if fault.code != "VT0526":
+            raise
+        raise Fault(fault.code, f"{fault.message}, and there is no file {image}", help=fault.help) from None
 
 
 @vmgr.group()
@@ -117,6 +127,15 @@ def _name(image: str) -> str:
     """Return the name of an image that may be said by its file, as in /srv/rocky-9.qcow2."""
     name = Path(image).name
     return next((name.removesuffix(end) for end in (".qcow2", ".img", ".raw", ".qemu") if name.endswith(end)), name)
+
+
+def _check_file(path: str) -> None:
+    """Raise Fault VT0536 where there is no such file: whether the catalogue has its name is the lesser question."""
+    import os
+
+    from vtorque_runtime.images.inspect import open_file
+
+    os.close(open_file(Path(path)))
 
 
 def _described(rest: Sequence[str]) -> list[str]:

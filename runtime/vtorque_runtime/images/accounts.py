@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from vtorque_runtime.confine import Limits, call_as
-from vtorque_runtime.images.inspect import Inspected, reader
+from vtorque_runtime.confine import Limits, call_as, reader_ids
+from vtorque_runtime.images.inspect import Inspected
 from vtorque_runtime.images.qcow2 import Qcow2
 from vtorque_spec.canonical import canonical_json, from_json
 from vtorque_spec.fault import Fault
@@ -61,8 +61,7 @@ def read_accounts(disk: Path, found: Inspected) -> Accounts | None:
 
 def _check_room(descriptor: int, disk: Path) -> None:
     """Raise OSError where the disk has more data than there is room for: of a few KiB it can have as many TiB."""
-    nobody = reader()
-    answer = call_as(nobody.pw_uid, nobody.pw_gid, (), _data_bytes, descriptor, limits=_LIMITS, keep=(descriptor,))
+    answer = call_as(*reader_ids(), (), _data_bytes, descriptor, limits=_LIMITS, keep=(descriptor,))
     found = os.statvfs(disk.parent)
     if int(answer) > found.f_bavail * found.f_frsize - _RESERVE_BYTES:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), disk)
@@ -70,9 +69,9 @@ def _check_room(descriptor: int, disk: Path) -> None:
 
 def _convert(source: int, target: int, disk_bytes: int) -> None:
     """Write a qcow2 disk as its guest sees it; what is only zeros stays a hole."""
-    nobody = reader()
+    uid, gid = reader_ids()
     os.ftruncate(target, disk_bytes)
-    os.fchown(target, nobody.pw_uid, nobody.pw_gid)
+    os.fchown(target, uid, gid)
     names = [f"/proc/self/fd/{descriptor}" for descriptor in (source, target)]
     is_root = os.geteuid() == 0
     subprocess.run(
@@ -83,15 +82,14 @@ def _convert(source: int, target: int, disk_bytes: int) -> None:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         env={"PATH": _SEARCH_PATH},
-        user=nobody.pw_uid if is_root else None,
-        group=nobody.pw_gid if is_root else None,
+        user=uid if is_root else None,
+        group=gid if is_root else None,
         extra_groups=() if is_root else None,
     )
 
 
 def _confined(disk: int) -> Accounts | None:
-    nobody = reader()
-    answer = call_as(nobody.pw_uid, nobody.pw_gid, (), _read, disk, limits=_LIMITS, keep=(disk,))
+    answer = call_as(*reader_ids(), (), _read, disk, limits=_LIMITS, keep=(disk,))
     return from_json(Accounts, answer) if answer else None
 
 

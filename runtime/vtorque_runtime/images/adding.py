@@ -128,21 +128,26 @@ def not_writable(store: object, why: str) -> Fault:
     return Fault("VT0527", f"cannot write to {store}: {why}", help=hint)
 
 
+def is_osv(source: Source) -> bool:
+    """Tell whether OSv's mark is on the disk, or the kernel is OSv's. Raises what `inspect` raises."""
+    return _inspected(source).osv or (source.kernel is not None and _kernel_kind(source.kernel) == "osv")
+
+
 def examine(source: Source) -> tuple[Inspected, GuestKind]:
-    """Tell what the disk is and whose image it is, by its kernel, or where it has none by its disk.
+    """Tell what the disk is and whose image it is, by OSv's mark on the disk, or else by the kernel.
 
     Raises Fault VT0522 when the files make no guest that boots, and what `inspect` raises.
     """
-    with _opened(source.disk) as disk:
-        found = inspect(disk.fileno(), source.disk_format, str(source.disk))
+    found, kind = _inspected(source), "linux" if source.kernel is None else _kernel_kind(source.kernel)
+    if found.osv and source.kernel is None and source.initrd is None:
+        return found, "osv"
+    if found.osv and kind == "linux":
+        hint = "leave --kernel and --initrd out, or name OSv's own kernel: loader-stripped.elf or loader.elf"
+        raise Fault("VT0522", f"{source.disk} is OSv's, and {source.kernel or source.initrd} is for Linux", help=hint)
     if source.kernel is None:
-        if found.osv:
-            return found, "osv"
         hint = "give them by --kernel and --initrd: vmlinuz-* and initrd* are in the guest's /boot"
         raise Fault("VT0522", f"QEMU starts a Linux guest's kernel, and there is none beside {source.disk}", help=hint)
     _check_sizes(source.kernel, source.initrd)
-    with _opened(source.kernel) as kernel:
-        kind = kernel_kind(kernel.fileno(), str(source.kernel))
     if kind is None:
         hint = "of Linux take a bzImage (/boot/vmlinuz-*), of OSv the ELF file loader-stripped.elf or loader.elf"
         raise Fault("VT0522", f"{source.kernel} is no kernel that QEMU starts", help=hint)
@@ -152,6 +157,16 @@ def examine(source: Source) -> tuple[Inspected, GuestKind]:
     if kind == "osv" and source.initrd is not None:
         raise Fault("VT0522", f"OSv's kernel takes no initrd: {source.initrd}", help="leave --initrd out")
     return found, kind
+
+
+def _inspected(source: Source) -> Inspected:
+    with _opened(source.disk) as disk:
+        return inspect(disk.fileno(), source.disk_format, str(source.disk))
+
+
+def _kernel_kind(path: Path) -> GuestKind | None:
+    with _opened(path) as kernel:
+        return kernel_kind(kernel.fileno(), str(path))
 
 
 def _check_sizes(kernel: Path, initrd: Path | None) -> None:

@@ -6,8 +6,9 @@
     BASE/bases/.used/NAME@DIGEST.FORMAT   an empty file, whose time says when a job was last given the copy
 
 A job needs a copy from the moment that its plan is kept until its spool is removed. A copy that no job needs stays for
-the next one, until there is no room for something else: then those go first that were used longest ago. Whoever looks
-whether a copy is there, or removes one, holds the registry's lock meanwhile.
+the next one, until there is no room for something else: then those go first that were used longest ago. `vtorque image
+remove` takes the copy of what it removes. Whoever looks whether a copy is there, or removes one, holds the registry's
+lock meanwhile.
 """
 
 import contextlib
@@ -56,12 +57,30 @@ def make_room(registry: Registry, claims: Mapping[str, Claim], need_bytes: int) 
     spare = disks.spare_bytes(registry, claims)
     for path in _unneeded(registry) if spare < need_bytes else ():
         LOG.info("removes %s, which no job needs: %d MiB are needed", path, need_bytes >> 20)
-        path.unlink(missing_ok=True)
-        _used(registry, path.name).unlink(missing_ok=True)
+        _remove(registry, path)
         spare = disks.spare_bytes(registry, claims)
         if spare >= need_bytes:
             break
     return spare
+
+
+def copies(registry: Registry, name: str, sha256: str) -> list[Path]:
+    """Return the node's copies of the disk of an image."""
+    return sorted(directory(registry).glob(f"{name}@{sha256[:16]}.*"))
+
+
+def remove(registry: Registry, copy: Path) -> bool:
+    """Remove a copy and tell so, unless a job needs it, or may: one whose plan cannot be read."""
+    with registry.locked():
+        unneeded = copy in _unneeded(registry)
+        if unneeded:
+            _remove(registry, copy)
+    return unneeded
+
+
+def _remove(registry: Registry, copy: Path) -> None:
+    copy.unlink(missing_ok=True)
+    _used(registry, copy.name).unlink(missing_ok=True)
 
 
 def remove_unfinished(registry: Registry) -> None:

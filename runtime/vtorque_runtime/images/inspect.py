@@ -6,7 +6,6 @@ formats the file can be taken for, `qcow2` looks at the structure of that one. W
 
 import logging
 import os
-import pwd
 import stat
 import struct
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Literal
 
-from vtorque_runtime.confine import Limits, call_as
+from vtorque_runtime.confine import Limits, call_as, reader_ids
 from vtorque_runtime.images.qcow2 import LARGEST_DISK_BYTES, Qcow2
 from vtorque_spec.canonical import canonical_json, from_json
 from vtorque_spec.fault import Fault
@@ -75,17 +74,9 @@ def kernel_kind(descriptor: int, path: str) -> GuestKind | None:
     return kind or None  # type: ignore[return-value] # the child tells no other words
 
 
-def reader() -> pwd.struct_passwd:
-    """Return whose process reads an image: nobody's where root asks, else one's own."""
-    return pwd.getpwnam("nobody") if os.geteuid() == 0 else pwd.getpwuid(os.geteuid())
-
-
 def _confined(descriptor: int, path: str, function: Callable[..., bytes], *arguments: object) -> bytes:
-    nobody = reader()
     try:
-        return call_as(
-            nobody.pw_uid, nobody.pw_gid, (), function, descriptor, path, *arguments, limits=LIMITS, keep=(descriptor,)
-        )
+        return call_as(*reader_ids(), (), function, descriptor, path, *arguments, limits=LIMITS, keep=(descriptor,))
     except Fault as fault:
         if fault.code != "VT0914":
             raise

@@ -8,8 +8,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from vtorque_runtime.confine import Limits, call_as
-from vtorque_runtime.images.inspect import reader
+from vtorque_runtime.confine import Limits, call_as, reader_ids
 from vtorque_runtime.images.owned import open_stored
 from vtorque_runtime.images.qcow2 import Qcow2
 from vtorque_spec.fault import Fault
@@ -29,15 +28,15 @@ def write_command_line(overlay: Disk, line: str) -> None:
     """
     text = line.encode() + b"\0"
     text += bytes(-len(text) % _SECTOR_BYTES)
-    nobody, image_format = reader(), overlay.backing_format
+    (uid, gid), image_format = reader_ids(), overlay.backing_format
     descriptor = os.open(overlay.file, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
     with os.fdopen(descriptor, "r+b") as disk, open_stored(Path(overlay.backing or "")) as image:
         files = disk.fileno(), image.fileno()
         most = os.fstat(descriptor).st_size + _GROWTH_BYTES
         limits = Limits(time_s=_LIMIT_S + 5, memory_bytes=1024 * MIB, result_bytes=MIB, file_bytes=most)
-        os.fchown(descriptor, nobody.pw_uid, -1)
+        os.fchown(descriptor, uid, -1)
         try:
-            call_as(nobody.pw_uid, nobody.pw_gid, (), _write, *files, image_format, text, limits=limits, keep=files)
+            call_as(uid, gid, (), _write, *files, image_format, text, limits=limits, keep=files)
         finally:
             os.fchown(descriptor, os.geteuid(), -1)
 
