@@ -113,7 +113,8 @@ class OsvJob:
     _interrupts: int = 0
 
     def run(self) -> int:
-        """Return the exit code: of the first guest whose job failed, 128 + N when signal N came before the end.
+        """Return the exit code: of the first guest whose job failed, 128 + N when signal N came before the end, and
+        before that of the walltime.
 
         Raises SignalledError on a second Ctrl-C, and when nobody reads standard output any more.
         """
@@ -130,7 +131,8 @@ class OsvJob:
             self.signals.wait(_TICK_S)
 
     def _code(self, endings: Sequence[Ending], elsewhere: int) -> int:
-        if self._ending is not None:
+        # the signal may be the batch system's, of the same end of the walltime
+        if self._ending is not None and not any(end.too_late for end in endings):
             return 128 + self._ending
         for end in endings:
             if told := end.finding:

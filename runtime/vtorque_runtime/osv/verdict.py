@@ -77,6 +77,11 @@ class Ending:
     code: int
     finding: ToldFinding | None
 
+    @property
+    def too_late(self) -> bool:
+        """Whether it was the end of the walltime."""
+        return self.finding is not None and self.finding.code == "VT0909"
+
 
 @dataclass(frozen=True, slots=True)
 class Report:

@@ -6,8 +6,8 @@
 #PBS -l mem=1342177280b
 #
 # The job, for people to read; the machines read what is encoded above and below.
-# | # An image of one's own, where the site allows it. Its files are looked at when the job runs: put yours here.
-# | # A path may be relative to this file as well. The name is not one of the catalogue's.
+# | # An image of one's own, where the site allows it: put your files here. A path may be relative to this file as well.
+# | # The name is not one of the catalogue's.
 # | apiVersion: vtorque/v1
 # | name: own-image
 # | image:

@@ -157,6 +157,14 @@ def test_a_signal_that_ends(world: World, number: signal.Signals) -> None:
     assert (world.stops, world.ui.said) == (1, ["run"])
 
 
+def test_a_signal_at_the_end_of_the_walltime(world: World) -> None:
+    """The batch system's own, when a guest took all its time of grace: what is told is the walltime."""
+    late = Ending(124, ToldFinding("VT0909", "error", "too late", None, None))
+    world.steps = [lambda: os.kill(os.getpid(), signal.SIGTERM), lambda: None, lambda: world.ends(late)]
+    assert world.run() == 124
+    assert world.ui.said == ["run", "VT0909: too late; None; None"]
+
+
 def test_a_second_ctrl_c(world: World) -> None:
     world.steps = [lambda: os.kill(os.getpid(), signal.SIGINT)] * 2
     with pytest.raises(SignalledError):
