@@ -140,6 +140,7 @@ def write_job(work: Path, run: str) -> Path:
 apiVersion: vtorque/v1
 name: own
 image: {{name: mine, {files}}}
+vcpus: 2
 mounts: [home, shared, data]
 timeouts: {{boot: {BOOT_LIMIT_S}s}}
 run: |

@@ -114,14 +114,14 @@ def test_hello_suspended_and_an_ordinary_job_beside_it(world: World, count_boots
     count_boots()
     job = world.submit(
         f"""\
-        vcpus: 1
+        vcpus: 2
         memory: 768MiB
         mounts: [home]
         timeouts: {{boot: {BOOT_LIMIT_S}s}}
         env: {{GREETING: "it's me"}}
         run: |
           hostname
-          echo "id=$PBS_JOBID np=$PBS_NP nodefile=$(cat $PBS_NODEFILE) $GREETING"
+          echo "id=$PBS_JOBID np=$PBS_NP nodefile=$(echo $(cat $PBS_NODEFILE)) $GREETING"
           cat /proc/sys/kernel/random/boot_id
           touch ~/vttest-runs
           while [ ! -e ~/vttest-go ]; do sleep 0.2; done
@@ -145,7 +145,7 @@ def test_hello_suspended_and_an_ordinary_job_beside_it(world: World, count_boots
     out = world.said("out").splitlines()
     assert out, world.said("err")
     assert re.fullmatch(r"vnode[12]-0", out[0])
-    assert out[1] == f"id={job} np=1 nodefile={out[0]} it's me"
+    assert out[1] == f"id={job} np=2 nodefile={out[0]} {out[0]} it's me"
     assert out[2] != Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     assert "ExitCode=7:0" in world.slurm.command("scontrol", "show", "job", job)
     assert f"vtorque: {out[0]}: cloud-init" in world.said("err")
