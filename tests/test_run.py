@@ -54,9 +54,8 @@ def work(user: pwd.struct_passwd) -> Iterator[Path]:
 
 
 def write_job(work: Path, text: str) -> Path:
-    """A job of two vCPUs, which boot in less time, unless its text says how many."""
     path = work / "job.vjob.yaml"
-    head = "apiVersion: vtorque/v1\nname: test\nimage: debian-12\n" + ("" if "vcpus:" in text else "vcpus: 2\n")
+    head = "apiVersion: vtorque/v1\nname: test\nimage: debian-12\n"
     path.write_text(head + textwrap.dedent(text))
     return path
 
@@ -132,7 +131,7 @@ def test_the_job_runs_in_a_guest(libvirtd: Libvirtd, user: pwd.struct_passwd, wo
     assert boot["instance_id"] == boot["token"]
     assert re.fullmatch("[0-9a-f]{32}", boot["token"])
     job_id = str(seen["spool"]).strip("[']")
-    expected = f"quoted=a'b\"c $HOME `x` secret=s3cret hooked=hooked distro=SLG np=2 job={job_id}"
+    expected = f"quoted=a'b\"c $HOME `x` secret=s3cret hooked=hooked distro=SLG np=1 job={job_id}"
     assert expected in out
     assert "told to stop" in out
     assert "epilogue sees a'b\"c $HOME `x`" in out

@@ -85,7 +85,7 @@ def test_an_added_image_is_read_from_the_nodes_copy_and_kept_while_it_runs(
     assert "cannot be read" not in added.stderr, "debian-12 has ext4"
     job = work / "job.vjob.yaml"
     job.write_text(
-        f"apiVersion: vtorque/v1\nname: test\nimage: {NAME}\nmounts: [home]\nvcpus: 2\nmemory: 768MiB\n"
+        f"apiVersion: vtorque/v1\nname: test\nimage: {NAME}\nmounts: [home]\nmemory: 768MiB\n"
         "root_disk: {backing: local, size: 4GiB}\ntimeouts: {boot: 240s}\nrun: |\n"
         f"  cd {work}; df --output=size -B1 / | tail -1\n"
         "  dd if=/dev/zero of=/var/tmp/written bs=1M count=64 status=none && echo written\n"

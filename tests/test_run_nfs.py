@@ -104,7 +104,7 @@ def make_site(directory: Path, mounts: str) -> Path:
 def run(user: pwd.struct_passwd, site: Path, work: Path, mounts: str, program: str, count: Count) -> Done:
     job = work / "job.vjob.yaml"
     job.write_text(
-        f"apiVersion: vtorque/v1\nname: test\nimage: {IMAGE}\nvcpus: 2\nmounts: [{mounts}]\n"
+        f"apiVersion: vtorque/v1\nname: test\nimage: {IMAGE}\nmounts: [{mounts}]\n"
         f"timeouts: {{boot: {2 * BOOT_LIMIT_S}s}}\nrun: |\n" + "".join(f"  {line}\n" for line in program.splitlines())
     )
 

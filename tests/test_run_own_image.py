@@ -21,13 +21,11 @@ from tests.support.cluster_site import write_hook, write_site
 from tests.support.libvirtd import Libvirtd
 from tests.support.slurm_conf import Cluster
 from tests.test_run import Count, until_not_silent, user
-from tests.test_slurm_jobs import ENDED, StartSlurm, World
+from tests.test_slurm_jobs import ENDED, KILL_WAIT_S, StartSlurm, World
 from vtorque_runtime.images.store import SYSTEM_STORE, installed
 
 __all__ = ["user"]  # a fixture
 pytestmark = [pytest.mark.boot, pytest.mark.libvirt, pytest.mark.root, pytest.mark.session]
-KILL_WAIT_S = 30
-"""Slurm's default, from a cancel until it kills; all is to be undone by then."""
 
 CMDLINE = "console=ttyS0 root=LABEL=root rw net.ifnames=0 mitigations=off quiet loglevel=3 systemd.show_status=no"
 
@@ -140,7 +138,6 @@ def write_job(work: Path, run: str) -> Path:
 apiVersion: vtorque/v1
 name: own
 image: {{name: mine, {files}}}
-vcpus: 2
 mounts: [home, shared, data]
 timeouts: {{boot: {BOOT_LIMIT_S}s}}
 run: |

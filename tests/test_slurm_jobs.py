@@ -34,6 +34,8 @@ networks:
     subnet: 10.98.0.0/16
     addresses: {{first: 10.98.1.0, slots: 8, nodes: "node[1-2]"}}
 """
+KILL_WAIT_S = 30
+"""Slurm's default, from a cancel until it kills."""
 ENDED = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL")
 
 
@@ -91,7 +93,8 @@ def world(libvirtd: Libvirtd, start_slurm: StartSlurm) -> Iterator[World]:
         site = write_site(directory, more=NETWORKS)
         programs = write_programs(directory)
         hook = write_hook(directory, site)
-        slurm = start_slurm(Cluster(nodes=2, cpus=2, memory_mib=4000, prolog=hook, epilog=hook))
+        cluster = Cluster(nodes=2, cpus=2, memory_mib=4000, prolog=hook, epilog=hook, kill_wait_s=KILL_WAIT_S)
+        slurm = start_slurm(cluster)
         slurm.environment["PATH"] = f"{programs}:{slurm.environment['PATH']}"
         yield World(slurm, user, site)
 
@@ -109,8 +112,10 @@ def bridge() -> Iterator[None]:
         subprocess.run(["ip", "link", "delete", BRIDGE], check=True)
 
 
-def test_hello_suspended_and_an_ordinary_job_beside_it(world: World, count_boots: Count) -> None:
-    """Output and exit code come from a guest; suspended with its job, it goes on with that; nothing is left."""
+def test_hello_suspended_and_cancelled_and_an_ordinary_job_beside_it(world: World, count_boots: Count) -> None:
+    """Output and exit code come from a guest; suspended with its job, it goes on with that; cancelled while it runs,
+    the job in the guest is told, though Slurm's signal comes to all that leads there; nothing is left.
+    """
     count_boots()
     job = world.submit(
         f"""\
@@ -123,9 +128,9 @@ def test_hello_suspended_and_an_ordinary_job_beside_it(world: World, count_boots
           hostname
           echo "id=$PBS_JOBID np=$PBS_NP nodefile=$(echo $(cat $PBS_NODEFILE)) $GREETING"
           cat /proc/sys/kernel/random/boot_id
+          trap 'echo told to stop; exit 7' TERM
           touch ~/vttest-runs
-          while [ ! -e ~/vttest-go ]; do sleep 0.2; done
-          exit 7
+          while :; do sleep 0.2; done
         """
     )
     home = Path(world.user.pw_dir)
@@ -137,16 +142,16 @@ def test_hello_suspended_and_an_ordinary_job_beside_it(world: World, count_boots
         suspend_and_resume(world, job)
         world.until(job, "the job runs", (home / "vttest-runs").exists, BOOT_LIMIT_S + 60)
         suspend_and_resume(world, job)
-        (home / "vttest-go").touch()
-        assert world.finished(job) == "FAILED", world.said("err")
+        world.slurm.scancel(job)
+        assert world.finished(job) == "CANCELLED", world.said("err")
     finally:
-        for name in ("vttest-runs", "vttest-go"):
-            (home / name).unlink(missing_ok=True)
+        (home / "vttest-runs").unlink(missing_ok=True)
     out = world.said("out").splitlines()
     assert out, world.said("err")
     assert re.fullmatch(r"vnode[12]-0", out[0])
     assert out[1] == f"id={job} np=2 nodefile={out[0]} {out[0]} it's me"
     assert out[2] != Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    assert out[3:] == ["told to stop"], world.said("err")
     assert "ExitCode=7:0" in world.slurm.command("scontrol", "show", "job", job)
     assert f"vtorque: {out[0]}: cloud-init" in world.said("err")
     assert "the guests used" in world.said("err")

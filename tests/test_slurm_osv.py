@@ -12,11 +12,9 @@ from tests.support.cluster_site import write_hook, write_programs, write_site
 from tests.support.libvirtd import Libvirtd
 from tests.support.slurm_conf import Cluster
 from tests.test_run import Count
-from tests.test_slurm_jobs import NETWORKS, StartSlurm, World, bridge, suspend_and_resume
+from tests.test_slurm_jobs import KILL_WAIT_S, NETWORKS, StartSlurm, World, bridge, suspend_and_resume
 
 pytestmark = [pytest.mark.boot, pytest.mark.libvirt, pytest.mark.slurm, pytest.mark.root]
-KILL_WAIT_S = 30
-"""Enough for a guest to end in its own order after a cancel."""
 
 
 @pytest.fixture(scope="module")

@@ -260,8 +260,7 @@ def test_guest_root_and_an_ordinary_user(
     other = pwd.getpwnam(USER)
     own = shared / "scratch" / user.pw_name
     (work / "job.vjob.yaml").write_text(
-        "apiVersion: vtorque/v1\nname: test\nimage: debian-12\nvcpus: 2\n"
-        + JOB.format(limit=BOOT_LIMIT_S, other=other.pw_uid)
+        "apiVersion: vtorque/v1\nname: test\nimage: debian-12\n" + JOB.format(limit=BOOT_LIMIT_S, other=other.pw_uid)
     )
     with listener() as port:
         hook = BOOT_HOOK.format(home=user.pw_dir, other=other.pw_uid, planted=PLANTED, listening=port)
