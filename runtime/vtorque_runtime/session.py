@@ -11,6 +11,7 @@ The second is made before the first and removed after it, so that what a kill -9
 
 import contextlib
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -31,6 +32,9 @@ _PLACES = {"XDG_RUNTIME_DIR": "r", "XDG_CONFIG_HOME": "c", "XDG_CACHE_HOME": "h"
 
 The names are short, because a socket's path has 107 bytes at most.
 """
+_RECORD = re.compile(r"(?P<name>[0-9a-f]{8})\.(?P<holder>(?P<pid>[0-9]{1,10})\.[0-9]+\.[0-9a-f-]+)")
+"""What else may lie there is none of this program's."""
+
 _ENDINGS = ((signal.SIGTERM, 10.0), (signal.SIGKILL, 3.0))
 """Signals, and for how many seconds they are given time to work."""
 
@@ -121,10 +125,9 @@ def own_libvirt(registry: Registry) -> Iterator[None]:
 def dead(registry: Registry) -> list[Session]:
     """Return the sessions whose process is gone: by a kill -9, a crash, a reboot."""
     found = []
-    for record in sorted((registry.base / "sessions").glob("*.*.*.*")):
-        name, _, holder = record.name.partition(".")
-        if holder != _holder(int(holder.split(".")[0])):
-            found.append(Session(name, holder, record))
+    for record in sorted((registry.base / "sessions").iterdir() if (registry.base / "sessions").is_dir() else ()):
+        if (said := _RECORD.fullmatch(record.name)) and said["holder"] != _holder(int(said["pid"])):
+            found.append(Session(said["name"], said["holder"], record))
     return found
 
 

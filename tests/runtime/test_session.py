@@ -153,6 +153,15 @@ def test_a_process_of_the_same_number_is_another(registry: Registry, holder: str
         assert alive.process.poll() is None
 
 
+@pytest.mark.parametrize("name", ["a.b.c.d", "0badf00d.x.1.b", "0badf00d..1.b", ".nfs1.2.3.4"])
+def test_what_is_no_record_is_left(registry: Registry, name: str) -> None:
+    place = registry.base / "sessions" / Path(name).name
+    place.parent.mkdir()
+    place.touch()
+    assert reap_sessions(registry) == ([], [])
+    assert place.exists()
+
+
 @pytest.mark.parametrize("again", ["once", "again"])
 def test_a_batch_system_that_ends_the_job_leaves_nothing(registry: Registry, again: str) -> None:
     """However often it tells it to end."""
